@@ -1,0 +1,38 @@
+import type { RendezvousKey } from '../membership/rendezvous-key.ts'
+
+/** Where a node takes connections: its one peer port. */
+export interface PeerAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** `host:port`, the key under which an address is remembered. */
+export function formatPeerAddress({ host, port }: PeerAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** Who else is at this rendezvous key? Addresses are hints: whoever answers there has yet to prove itself. */
+export interface Discovery extends AsyncDisposable {
+  /** Keeps this node's peer port announced at `key` until it is withdrawn. */
+  announce(key: RendezvousKey): void
+  withdraw(key: RendezvousKey): void
+  /**
+   * Addresses as answers come in, each once; the first come at once, the end when the lookup is done.
+   * Ends early, without an error, when `signal` fires.
+   */
+  findPeers(
+    key: RendezvousKey,
+    options?: { signal?: AbortSignal; limit?: number },
+  ): AsyncIterable<PeerAddress>
+  /** What the status shows. */
+  stats(): DiscoveryStats
+}
+
+export interface DiscoveryStats {
+  /** nodes in the DHT routing table */
+  readonly dhtNodes: number
+  /** keys that are kept announced */
+  readonly announcedKeys: number
+  /** datagrams refused by the shape check or for want of a right MAC */
+  readonly refusedDatagrams: number
+}

@@ -1,0 +1,96 @@
+import type { Readable } from 'node:stream'
+
+import type { Digest } from '../oci/digest.ts'
+
+/** Bytes `start` to `end`, both included, as HTTP counts them (RFC 9110, Byte Ranges). */
+export interface ByteRange {
+  readonly start: number
+  readonly end: number
+}
+
+export interface StoredBlob {
+  readonly digest: Digest
+  /** bytes */
+  readonly size: number
+}
+
+/** What ingest learns in its one pass over the bytes. */
+export interface IngestedBlob extends StoredBlob {
+  /** the SHA-1 of every piece, 20 bytes each; where a piece length was asked for */
+  readonly pieceHashes?: Buffer
+  /** false where the blob was there before */
+  readonly isNew: boolean
+}
+
+export interface IngestOptions {
+  /** bytes that `source` must bring, no more and no less */
+  readonly size?: number
+  readonly digest?: Digest
+  /** at most this many bytes where the size is not known */
+  readonly maxBytes?: number
+  /** hash pieces of this many bytes on the way, for the metainfo */
+  readonly pieceLength?: number
+  readonly signal?: AbortSignal
+}
+
+/** Random access to a complete blob, for serving pieces. Close it when done. */
+export interface BlobFile extends AsyncDisposable {
+  readonly size: number
+  /** Exactly `length` bytes from `offset`. */
+  read(offset: number, length: number): Promise<Buffer>
+}
+
+/**
+ * A blob under download: a sparse file and a bitfield that survive a restart. Every piece written must have
+ * been verified against its SHA-1 before. The SHA-256 of the whole follows the verified prefix while pieces
+ * arrive, so that `commit` costs no second pass.
+ */
+export interface PartialBlob extends AsyncDisposable {
+  readonly digest: Digest
+  readonly size: number
+  readonly pieceLength: number
+  readonly pieceCount: number
+  /** the pieces that are here: BEP 3 bit order, ceil(pieceCount / 8) bytes; a live view */
+  readonly bitfield: Uint8Array
+  hasPiece(index: number): boolean
+  /** Keeps a verified piece. @throws OperationError DISK_FULL, BLOB_SIZE_MISMATCH */
+  writePiece(index: number, bytes: Uint8Array): Promise<void>
+  /** Exactly `length` bytes from `offset`; the caller knows that their pieces are here. */
+  read(offset: number, length: number): Promise<Buffer>
+  /** Makes what is here survive a restart: the bytes first, then the bitfield. */
+  checkpoint(): Promise<void>
+  /**
+   * With all pieces here: proves the SHA-256, makes the blob durable and complete. Reads go on afterwards.
+   * @throws OperationError BLOB_DIGEST_MISMATCH: nothing stays on disk
+   */
+  commit(): Promise<void>
+  /** Removes what is here. */
+  discard(): Promise<void>
+}
+
+/** Blobs by digest. A blob is complete and right, or absent. */
+export interface BlobStore extends AsyncDisposable {
+  has(digest: Digest): Promise<boolean>
+  stat(digest: Digest): Promise<StoredBlob | undefined>
+  /** A stream of the blob or of a range of it. @throws OperationError BLOB_UNKNOWN */
+  open(digest: Digest, range?: ByteRange): Promise<Readable>
+  /** @throws OperationError BLOB_UNKNOWN */
+  openFile(digest: Digest): Promise<BlobFile>
+  /**
+   * Keeps a blob: beside, hash while writing, fsync, rename, fsync of the folder.
+   * @throws OperationError BLOB_DIGEST_MISMATCH, BLOB_SIZE_MISMATCH, DISK_FULL, DISK_READ_ONLY: nothing stays on disk
+   */
+  ingest(source: AsyncIterable<Uint8Array>, options?: IngestOptions): Promise<IngestedBlob>
+  /** Opens or resumes a download. One at a time per digest. @throws OperationError DISK_FULL, DISK_READ_ONLY */
+  openPartial(options: {
+    digest: Digest
+    size: number
+    pieceLength: number
+    /** proves pieces that a crash may have torn: SHA-1 of the piece, 20 bytes, by index */
+    pieceHash?: (index: number) => Uint8Array
+  }): Promise<PartialBlob>
+  /** Digests with a download that can be resumed. */
+  listPartials(): AsyncIterable<Digest>
+  remove(digest: Digest): Promise<void>
+  list(): AsyncIterable<StoredBlob>
+}

@@ -1,0 +1,49 @@
+import type { Digest } from '../oci/digest.ts'
+import type { parseDoorName } from '../oci/reference.ts'
+import type { ByteRange } from '../store/blob-store.ts'
+
+/** Which image a request to the door means: registry, repository and scope. */
+export type DoorName = ReturnType<typeof parseDoorName>
+
+/** A manifest as it is served: its exact bytes under its exact type. */
+export interface ManifestContent {
+  readonly digest: Digest
+  /** what the manifest itself says it is; without parameters */
+  readonly mediaType: string
+  readonly bytes: Uint8Array
+}
+
+/** A blob that can be had. */
+export interface BlobContent {
+  /** bytes */
+  readonly size: number
+  /**
+   * Verified bytes of `range`, in order, as they arrive. The end of the blob is held back until the SHA-256 of
+   * the whole has matched. Throws if the bytes cannot be had; ends only after all of them.
+   */
+  read(range: ByteRange, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>
+}
+
+interface BackendOptions {
+  /** fires when the client has gone or the door has waited long enough; ends this request's share alone */
+  readonly signal: AbortSignal
+}
+
+/** What stands behind the door: store, swarm and upstream together. */
+export interface RegistryBackend {
+  /**
+   * The manifest of a tag or a digest (exactly one of them is given), or undefined where nobody has it.
+   * For a tag, this says what it means.
+   */
+  manifest(
+    request: { name: DoorName; tag?: string; digest?: Digest },
+    options: BackendOptions,
+  ): Promise<ManifestContent | undefined>
+  /** Resolves as soon as it is known that the blob can be had, or undefined quickly where it cannot. */
+  blob(
+    request: { name: DoorName; digest: Digest },
+    options: BackendOptions,
+  ): Promise<BlobContent | undefined>
+  /** The tags of a repository in any order, or undefined where it is not known. */
+  tags(request: { name: DoorName }, options: BackendOptions): Promise<readonly string[] | undefined>
+}

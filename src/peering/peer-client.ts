@@ -1,0 +1,229 @@
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { createInterface } from 'node:readline'
+
+import { OperationError, systemCodeOf } from '../errors.ts'
+import { proveRequest } from '../membership/request-proof.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { Digest } from '../oci/digest.ts'
+import { deadline } from '../support/deadline.ts'
+import {
+  MAX_WHOLE_BLOB_BYTES,
+  parseHeldBlobs,
+  parseHello,
+  parseRecordList,
+  parseWarmReport,
+  PEER_ROUTES,
+  type HeldBlob,
+  type NodeHello,
+  type WarmOrder,
+  type WarmReport,
+} from './peer-messages.ts'
+
+/** Where a peer takes connections. */
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+interface AskOptions {
+  signal?: AbortSignal
+  timeoutMs?: number
+}
+
+const DEFAULT_TIMEOUT_MS = 3000
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024
+const MAX_REPORT_SILENCE_MS = 60_000
+
+/** Asks peers; every question carries a fresh proof, every answer is bounded and parsed. */
+export class PeerClient implements Disposable {
+  readonly #key: SwarmKey
+  readonly #agent = new Agent({
+    keepAlive: true,
+    maxSockets: 4,
+    maxFreeSockets: 2,
+    timeout: 60_000,
+  })
+
+  constructor(key: SwarmKey) {
+    this.#key = key
+  }
+
+  /** @throws OperationError NODE_UNREACHABLE, REQUEST_UNPROVEN, MESSAGE_INVALID */
+  async hello(peer: Address, self: NodeHello, options?: AskOptions): Promise<NodeHello> {
+    return parseHello(await this.#askJson(peer, PEER_ROUTES.hello, self, options))
+  }
+
+  /** @throws as {@link hello} */
+  async have(peer: Address, digests: readonly Digest[], options?: AskOptions): Promise<HeldBlob[]> {
+    return parseHeldBlobs(await this.#askJson(peer, PEER_ROUTES.have, { digests }, options))
+  }
+
+  /** Records as they came, each yet to be proven. @throws as {@link hello} */
+  async references(
+    peer: Address,
+    names: readonly string[],
+    options?: AskOptions,
+  ): Promise<unknown[]> {
+    return parseRecordList(await this.#askJson(peer, PEER_ROUTES.references, { names }, options))
+  }
+
+  /** bencode { r, i }, yet to be proven; undefined where the peer has none. @throws as {@link hello} */
+  async metainfo(peer: Address, digest: Digest, options?: AskOptions): Promise<Buffer | undefined> {
+    const response = await this.#ask(peer, PEER_ROUTES.metainfo, { digest }, options)
+    return response && readAll(response, MAX_ANSWER_BYTES)
+  }
+
+  /**
+   * The bytes of a small blob as they come, at most `maxBytes`; yet to be verified.
+   * @throws as {@link hello}
+   */
+  async blob(
+    peer: Address,
+    digest: Digest,
+    { maxBytes = MAX_WHOLE_BLOB_BYTES, ...options }: AskOptions & { maxBytes?: number } = {},
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const response = await this.#ask(
+      peer,
+      PEER_ROUTES.blob,
+      { digest },
+      { timeoutMs: 30_000, ...options },
+    )
+    return response && bounded(response, maxBytes)
+  }
+
+  /** Orders a warm-up and follows it; a minute of silence is a failure. @throws as {@link hello} */
+  async *warm(
+    peer: Address,
+    order: WarmOrder,
+    { signal }: AskOptions = {},
+  ): AsyncIterable<WarmReport> {
+    const watchdog = new AbortController()
+    const silent = setTimeout(() => watchdog.abort(), MAX_REPORT_SILENCE_MS)
+    const merged = signal ? AbortSignal.any([signal, watchdog.signal]) : watchdog.signal
+    try {
+      const response = await this.#send(peer, PEER_ROUTES.warm, order, merged)
+      if (!response) throw unreachable(peer, 'it takes no orders')
+      for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
+        silent.refresh()
+        yield parseWarmReport(JSON.parse(line))
+      }
+    } catch (error) {
+      throw signal?.aborted ? error : translate(error, peer)
+    } finally {
+      clearTimeout(silent)
+      watchdog.abort()
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#agent.destroy()
+  }
+
+  async #askJson(
+    peer: Address,
+    path: string,
+    question: object,
+    options?: AskOptions,
+  ): Promise<unknown> {
+    const response = await this.#ask(peer, path, question, options)
+    if (!response) throw unreachable(peer, `it does not answer ${path}`)
+    const body = await readAll(response, MAX_ANSWER_BYTES)
+    try {
+      return JSON.parse(body.toString())
+    } catch (cause) {
+      throw new OperationError(
+        'MESSAGE_INVALID',
+        `answer of ${peer.host}:${peer.port}: wanted JSON`,
+        { cause },
+      )
+    }
+  }
+
+  async #ask(
+    peer: Address,
+    path: string,
+    question: object,
+    { signal, timeoutMs = DEFAULT_TIMEOUT_MS }: AskOptions = {},
+  ): Promise<IncomingMessage | undefined> {
+    try {
+      return await this.#send(peer, path, question, deadline(timeoutMs, signal))
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw translate(error, peer)
+    }
+  }
+
+  async #send(
+    { host, port }: Address,
+    path: string,
+    question: object,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage | undefined> {
+    const body = Buffer.from(JSON.stringify(question))
+    const method = 'POST'
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const request = httpRequest({
+      host,
+      port,
+      path,
+      method,
+      agent: this.#agent,
+      signal,
+      headers: {
+        'Content-Type': 'application/json',
+        'Content-Length': body.length,
+        Authorization: proveRequest({ method, path, body }, this.#key),
+      },
+    })
+    request.once('response', resolve)
+    request.once('error', reject)
+    request.setNoDelay(true)
+    request.end(body)
+    return accept(await promise, `${host}:${port}`)
+  }
+}
+
+function accept(response: IncomingMessage, peer: string): IncomingMessage | undefined {
+  if (response.statusCode === 200) return response
+  response.resume()
+  if (response.statusCode === 404) return undefined
+  if (response.statusCode === 403) {
+    throw new OperationError('REQUEST_UNPROVEN', `${peer} did not take the proof of this node`)
+  }
+  throw new OperationError('MESSAGE_INVALID', `${peer} answered with status ${response.statusCode}`)
+}
+
+async function* bounded(response: IncomingMessage, maxBytes: number): AsyncIterable<Uint8Array> {
+  let bytes = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > maxBytes) {
+      throw new OperationError(
+        'BLOB_SIZE_MISMATCH',
+        `blob from a peer: wanted at most ${maxBytes} bytes`,
+      )
+    }
+    yield chunk
+  }
+}
+
+async function readAll(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of bounded(response, maxBytes)) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+function translate(error: unknown, peer: Address): unknown {
+  if (error instanceof OperationError) return error
+  const isTimeout =
+    error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError')
+  return unreachable(
+    peer,
+    isTimeout ? 'it did not answer in time' : (systemCodeOf(error) ?? String(error)),
+    error,
+  )
+}
+
+function unreachable({ host, port }: Address, why: string, cause?: unknown): OperationError {
+  return new OperationError('NODE_UNREACHABLE', `node at ${host}:${port}: ${why}`, { cause })
+}

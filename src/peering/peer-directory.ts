@@ -1,0 +1,89 @@
+import { LRUCache } from 'lru-cache'
+
+import type { NodeHello } from './peer-messages.ts'
+
+/** A node that has proven its membership, and what is remembered of it. */
+export interface KnownPeer extends NodeHello {
+  /** where it was reached, or where it came from */
+  readonly host: string
+  seenAtMs: number
+  bytesFrom: number
+  bytesTo: number
+  badPieces: number
+  bannedUntilMs: number
+  banReason?: string
+}
+
+const MAX_PEERS = 5000
+const BAN_MS = 3600e3
+
+/** The nodes this one knows, by id; who misbehaved is remembered and left out. */
+export class PeerDirectory {
+  readonly #peers = new LRUCache<string, KnownPeer>({ max: MAX_PEERS })
+  readonly #idsByAddress = new LRUCache<string, string>({ max: 2 * MAX_PEERS })
+  readonly #ownId: string
+
+  constructor(ownId: string) {
+    this.#ownId = ownId
+  }
+
+  /** Notes that a node introduced itself from `host`. */
+  meet(hello: NodeHello, host: string, nowMs: number = Date.now()): KnownPeer {
+    const known = this.#peers.get(hello.nodeId)
+    const peer: KnownPeer = {
+      bytesFrom: 0,
+      bytesTo: 0,
+      badPieces: 0,
+      bannedUntilMs: 0,
+      ...known,
+      ...hello,
+      host: normaliseHost(host),
+      seenAtMs: nowMs,
+    }
+    if (hello.nodeId === this.#ownId) return peer
+    this.#peers.set(hello.nodeId, peer)
+    this.#idsByAddress.set(`${peer.host}:${peer.peerPort}`, hello.nodeId)
+    return peer
+  }
+
+  byId(nodeId: string): KnownPeer | undefined {
+    return this.#peers.get(nodeId)
+  }
+
+  byAddress(host: string, port: number): KnownPeer | undefined {
+    const id = this.#idsByAddress.get(`${normaliseHost(host)}:${port}`)
+    return id === undefined ? undefined : this.#peers.get(id)
+  }
+
+  /** Those that may be asked, the most recently seen first. */
+  usable(nowMs: number = Date.now()): KnownPeer[] {
+    return this.all().filter((peer) => peer.bannedUntilMs <= nowMs)
+  }
+
+  all(): KnownPeer[] {
+    return [...this.#peers.values()].sort((a, b) => b.seenAtMs - a.seenAtMs)
+  }
+
+  /** Nobody asks or dials a banned node for an hour. */
+  ban(nodeId: string, reason: string, nowMs: number = Date.now()): void {
+    const peer = this.#peers.get(nodeId)
+    if (!peer) return
+    peer.bannedUntilMs = nowMs + BAN_MS
+    peer.banReason = reason
+  }
+
+  isBanned(peer: KnownPeer | undefined, nowMs: number = Date.now()): boolean {
+    return peer !== undefined && peer.bannedUntilMs > nowMs
+  }
+
+  /** A node that does not answer is not offered again until it is found anew. */
+  forget(nodeId: string): void {
+    const peer = this.#peers.get(nodeId)
+    if (peer && peer.bannedUntilMs === 0) this.#peers.delete(nodeId)
+  }
+}
+
+/** `::ffff:10.0.0.1` is 10.0.0.1 on a dual-stack socket. */
+export function normaliseHost(host: string): string {
+  return host.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/, '')
+}

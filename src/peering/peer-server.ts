@@ -1,0 +1,267 @@
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
+import { createServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+
+import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
+import type { RequestVerifier } from '../membership/request-proof.ts'
+import type { Digest } from '../oci/digest.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import {
+  parseDigestQuestion,
+  parseDigests,
+  parseHello,
+  parseNames,
+  parseWarmOrder,
+  PEER_ROUTES,
+  type HeldBlob,
+  type NodeHello,
+  type WarmOrder,
+  type WarmReport,
+} from './peer-messages.ts'
+
+/** What a node answers to its peers; `undefined` is "I do not have it". */
+export interface PeerHandlers {
+  hello(caller: NodeHello, address: string): NodeHello
+  have(digests: readonly Digest[]): Promise<readonly HeldBlob[]>
+  references(names: readonly string[]): Promise<readonly unknown[]>
+  metainfo(digest: Digest): Promise<Uint8Array | undefined>
+  blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined>
+  warm(order: WarmOrder, options: { signal: AbortSignal }): AsyncIterable<WarmReport>
+}
+
+interface PeerServerOptions {
+  /** all interfaces unless told otherwise */
+  host?: string
+  /** 0 picks a free one */
+  port: number
+  verifier: RequestVerifier
+  handlers: PeerHandlers
+  /** takes over a socket on which BitTorrent begins; nothing was read from it */
+  onBitTorrent(socket: Socket): void
+  log?: Log
+}
+
+interface Answer {
+  readonly contentType: string
+  readonly body: Uint8Array | Readable
+  readonly size?: number
+}
+
+// BEP 3: a handshake begins with the length of its protocol's name
+const BITTORRENT_FIRST_BYTE = 19
+const FIRST_BYTE_TIMEOUT_MS = 10_000
+const MAX_CONNECTIONS = 2048
+const MAX_CONNECTIONS_PER_HOST = 512
+const MAX_BODY_BYTES = 256 * 1024
+
+/** The one TCP port for peers: tells BitTorrent from questions by the first byte, and proves who asks. */
+export class PeerServer implements AsyncDisposable {
+  readonly #options: PeerServerOptions
+  readonly #front: NetServer
+  readonly #http: Server
+  readonly #log: Log
+  readonly #sockets = new Set<Socket>()
+  readonly #socketsByHost = new Map<string, number>()
+
+  private constructor(options: PeerServerOptions) {
+    this.#options = options
+    this.#log = options.log ?? silentLog
+    this.#http = createHttpServer({ keepAliveTimeout: 60_000, requestTimeout: 30_000 })
+    this.#http.on('request', (request, response) => void this.#onRequest(request, response))
+    this.#front = createServer({ noDelay: true, pauseOnConnect: false })
+    this.#front.maxConnections = MAX_CONNECTIONS
+    this.#front.on('connection', (socket) => this.#onConnection(socket))
+  }
+
+  /** @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE */
+  static async open(options: PeerServerOptions): Promise<PeerServer> {
+    const server = new PeerServer(options)
+    await server.#listen()
+    return server
+  }
+
+  get port(): number {
+    return (this.#front.address() as AddressInfo).port
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    if (this.#front.listening) await new Promise((done) => this.#front.close(done))
+    this.#http.closeAllConnections()
+  }
+
+  async #listen(): Promise<void> {
+    const { host, port } = this.#options
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#front.once('error', reject)
+    this.#front.listen({ port, ...(host !== undefined && { host }) }, resolve)
+    try {
+      await promise
+    } catch (cause) {
+      throw listenError(cause, `${host ?? '*'}:${port}`)
+    }
+    this.#front.removeAllListeners('error')
+    this.#front.on('error', (error) =>
+      this.#log.error({ error: error.message }, 'peer port failed'),
+    )
+  }
+
+  #onConnection(socket: Socket): void {
+    const host = socket.remoteAddress ?? ''
+    const count = (this.#socketsByHost.get(host) ?? 0) + 1
+    socket.on('error', () => {})
+    if (host === '' || count > MAX_CONNECTIONS_PER_HOST) {
+      socket.destroy()
+      return
+    }
+    this.#sockets.add(socket)
+    this.#socketsByHost.set(host, count)
+    socket.once('close', () => this.#onClose(socket, host))
+    socket.setTimeout(FIRST_BYTE_TIMEOUT_MS, () => socket.destroy())
+    socket.once('readable', () => this.#route(socket))
+  }
+
+  #onClose(socket: Socket, host: string): void {
+    this.#sockets.delete(socket)
+    const left = (this.#socketsByHost.get(host) ?? 1) - 1
+    if (left > 0) this.#socketsByHost.set(host, left)
+    else this.#socketsByHost.delete(host)
+  }
+
+  #route(socket: Socket): void {
+    const first: unknown = socket.read()
+    if (!(first instanceof Buffer)) {
+      socket.destroy()
+      return
+    }
+    socket.setTimeout(0)
+    socket.removeAllListeners('timeout')
+    socket.unshift(first)
+    if (first[0] === BITTORRENT_FIRST_BYTE) this.#options.onBitTorrent(socket)
+    else this.#http.emit('connection', socket)
+  }
+
+  async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController()
+    response.once('close', () =>
+      gone.abort(new OperationError('INTERRUPTED', 'the peer went away')),
+    )
+    try {
+      const answer = await this.#answer(request, gone.signal)
+      await send(response, answer)
+    } catch (error) {
+      this.#refuse(request, response, error)
+    }
+  }
+
+  async #answer(request: IncomingMessage, signal: AbortSignal): Promise<Answer | undefined> {
+    const { method = '', url = '' } = request
+    const body = await readBody(request)
+    this.#options.verifier.verify({ method, path: url, body }, request.headers.authorization)
+    const question: unknown = body.length === 0 ? {} : JSON.parse(body.toString())
+    const { handlers } = this.#options
+    switch (url) {
+      case PEER_ROUTES.hello: {
+        const address = request.socket.remoteAddress ?? ''
+        return jsonAnswer(handlers.hello(parseHello(question), address))
+      }
+      case PEER_ROUTES.have:
+        return jsonAnswer({ blobs: await handlers.have(parseDigests(question)) })
+      case PEER_ROUTES.references:
+        return jsonAnswer({ records: await handlers.references(parseNames(question)) })
+      case PEER_ROUTES.metainfo: {
+        const metainfo = await handlers.metainfo(parseDigestQuestion(question))
+        return metainfo && { contentType: 'application/x-bittorrent', body: metainfo }
+      }
+      case PEER_ROUTES.blob: {
+        const blob = await handlers.blob(parseDigestQuestion(question))
+        return (
+          blob && { contentType: 'application/octet-stream', body: blob.content, size: blob.size }
+        )
+      }
+      case PEER_ROUTES.warm: {
+        const reports = handlers.warm(parseWarmOrder(question), { signal })
+        return { contentType: 'application/x-ndjson', body: Readable.from(linesOf(reports)) }
+      }
+      default:
+        return undefined
+    }
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    const isStranger = isOperationError(error, 'REQUEST_UNPROVEN')
+    this.#log.debug(
+      { peer: request.socket.remoteAddress, path: request.url, error: String(error) },
+      'refused a request between nodes',
+    )
+    if (response.headersSent) {
+      response.destroy()
+      return
+    }
+    response.statusCode = isStranger ? 403 : 400
+    response.end()
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > MAX_BODY_BYTES) {
+      throw new OperationError(
+        'MESSAGE_INVALID',
+        `message between nodes: wanted at most ${MAX_BODY_BYTES} bytes`,
+      )
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+async function send(response: ServerResponse, answer: Answer | undefined): Promise<void> {
+  if (!answer) {
+    response.statusCode = 404
+    response.end()
+    return
+  }
+  response.setHeader('Content-Type', answer.contentType)
+  if (answer.body instanceof Readable) {
+    if (answer.size !== undefined) response.setHeader('Content-Length', answer.size)
+    await pipeline(answer.body, response)
+    return
+  }
+  response.setHeader('Content-Length', answer.body.length)
+  response.end(answer.body)
+}
+
+function jsonAnswer(value: unknown): Answer {
+  return { contentType: 'application/json', body: Buffer.from(JSON.stringify(value)) }
+}
+
+async function* linesOf(reports: AsyncIterable<WarmReport>): AsyncIterable<string> {
+  for await (const report of reports) yield `${JSON.stringify(report)}\n`
+}
+
+function listenError(cause: unknown, address: string): unknown {
+  const code = systemCodeOf(cause)
+  if (code === 'EADDRINUSE') {
+    return new OperationError('PORT_IN_USE', `peer port: wanted ${address}, found it in use`, {
+      cause,
+    })
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'EACCES' || code === 'ENOTFOUND') {
+    return new OperationError(
+      'ADDRESS_UNUSABLE',
+      `peer port: cannot listen on ${address} (${code})`,
+      { cause },
+    )
+  }
+  return cause
+}

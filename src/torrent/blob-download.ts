@@ -1,0 +1,377 @@
+import { createHash } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+
+import type Wire from 'bittorrent-protocol'
+import type { Torrent } from 'webtorrent'
+
+import type { TorrentRecord } from '../catalog/torrent-records.ts'
+import type { PartialBlob } from '../store/blob-store.ts'
+import { pieceHashOf } from './metainfo.ts'
+import { PieceDownload, type BlockPeer } from './piece-download.ts'
+import { BLOCK_BYTES } from './piece-length.ts'
+import { pickPiece, requestDepth } from './piece-picker.ts'
+
+/** One connection that may deliver. */
+interface Link extends BlockPeer {
+  readonly wire: Wire
+  /** pieces this peer alone was asked for */
+  readonly owned: Set<PieceDownload<Link>>
+  bytes: number
+  heardAtMs: number
+}
+
+interface DownloadEvents {
+  /** a verified piece is in the partial blob and offered to others */
+  piece: [index: number, bytes: number]
+  /** a piece failed its hash and this peer alone had sent it */
+  badPiece: [wire: Wire, index: number]
+  /** all pieces are here; the whole has yet to be proven */
+  complete: []
+  failed: [error: unknown]
+}
+
+interface BlobDownloadOptions {
+  readonly torrent: Torrent
+  readonly record: TorrentRecord
+  readonly partial: PartialBlob
+  /** pieces behind the first missing one that are fetched before all others */
+  readonly window?: number
+  readonly random?: () => number
+}
+
+const DEFAULT_WINDOW = 64
+const WATCH_INTERVAL_MS = 200
+// A peer that says nothing for so long loses its turn; one that goes on so is cut off.
+const STALL_MS = 1000
+const SILENT_MS = 10_000
+// Memory for pieces in progress and pieces on their way to the disk.
+const MAX_BUFFERED_BYTES = 48 * 1024 * 1024
+
+/**
+ * Fetches the pieces of one blob over the wires of its torrent: what to ask whom (piece-picker.ts), what to do
+ * with peers that fall silent or lie, and when a piece counts. Owns all state of a download; wires report here.
+ */
+export class BlobDownload extends EventEmitter<DownloadEvents> {
+  readonly #options: Required<BlobDownloadOptions>
+  readonly #links = new Map<Wire, Link>()
+  readonly #availability: Uint16Array
+  /** 1: in progress, being written, or here */
+  readonly #taken: Uint8Array
+  readonly #pieces = new Map<number, PieceDownload<Link>>()
+  readonly #soleSource = new Set<number>()
+  #cursor = 0
+  #missing: number
+  #writingBytes = 0
+  #isScheduled = false
+  #isClosed = false
+  #watch: NodeJS.Timeout
+
+  constructor(options: BlobDownloadOptions) {
+    super()
+    this.#options = { window: DEFAULT_WINDOW, random: Math.random, ...options }
+    const { partial } = options
+    this.#availability = new Uint16Array(partial.pieceCount)
+    this.#taken = new Uint8Array(partial.pieceCount)
+    this.#missing = partial.pieceCount
+    for (let index = 0; index < partial.pieceCount; index += 1) {
+      if (!partial.hasPiece(index)) continue
+      this.#taken[index] = 1
+      this.#missing -= 1
+    }
+    this.#watch = setInterval(() => this.#onTick(), WATCH_INTERVAL_MS)
+    this.#watch.unref()
+  }
+
+  get isComplete(): boolean {
+    return this.#missing === 0
+  }
+
+  get missingPieces(): number {
+    return this.#missing
+  }
+
+  /** Peers that could deliver now. */
+  get usablePeers(): number {
+    return [...this.#links.values()].filter(({ wire }) => !wire.peerChoking).length
+  }
+
+  /** Asks this peer for what it has, until it closes. */
+  addWire(wire: Wire): void {
+    const link: Link = { wire, owned: new Set(), bytes: 0, isStalled: false, heardAtMs: Date.now() }
+    this.#links.set(wire, link)
+    wire.on('have', (index: number) => this.#count(index, 1))
+    wire.on('bitfield', () => this.#countAll(wire))
+    wire.on('have-all', () => this.#countAll(wire))
+    wire.on('download', () => this.#onHeard(link))
+    wire.once('close', () => this.#onClose(link))
+    if (!this.isComplete) wire.interested()
+  }
+
+  /** Something changed: look for requests to make, once in this turn of the loop. */
+  schedule(): void {
+    if (this.#isScheduled || this.#isClosed) return
+    this.#isScheduled = true
+    setImmediate(() => {
+      this.#isScheduled = false
+      this.#pump()
+    })
+  }
+
+  close(): void {
+    this.#isClosed = true
+    clearInterval(this.#watch)
+    this.removeAllListeners()
+  }
+
+  #count(index: number, step: 1 | -1): void {
+    const count = this.#availability[index]
+    if (count !== undefined) this.#availability[index] = Math.max(0, count + step)
+  }
+
+  /** A whole bitfield is said once per wire, before any have: it is counted from scratch. */
+  #countAll(wire: Wire): void {
+    for (let index = 0; index < this.#availability.length; index += 1) {
+      if (wire.peerPieces.get(index)) this.#count(index, 1)
+    }
+    this.schedule()
+  }
+
+  #pump(): void {
+    if (this.#isClosed || this.isComplete) return
+    while (this.#cursor < this.#taken.length && this.#options.partial.hasPiece(this.#cursor))
+      this.#cursor += 1
+    for (const link of this.#shuffledLinks()) this.#fill(link)
+  }
+
+  #shuffledLinks(): Link[] {
+    const links = [...this.#links.values()]
+    const start = Math.floor(this.#options.random() * links.length)
+    return [...links.slice(start), ...links.slice(0, start)]
+  }
+
+  #fill(link: Link): void {
+    const { wire } = link
+    if (wire.destroyed || wire.peerChoking || link.isStalled) return
+    const depth = this.#depthOf(wire)
+    if (wire.requests.length > depth / 2) return
+    if (wire.requests.length === 0) link.heardAtMs = Date.now()
+    while (wire.requests.length < depth && this.#askNext(link));
+  }
+
+  #depthOf(wire: Wire): number {
+    const said = wire.peerExtendedHandshake['reqq']
+    return requestDepth({
+      bytesPerSecond: wire.downloadSpeed(),
+      blockBytes: BLOCK_BYTES,
+      ...(typeof said === 'number' && said > 0 && { limit: said }),
+    })
+  }
+
+  /** Asks for one more block: of the pieces of this peer, of a new one, or of one that others began. */
+  #askNext(link: Link): boolean {
+    for (const piece of link.owned) {
+      const block = piece.nextFree()
+      if (block >= 0) return this.#ask(link, piece, block)
+    }
+    const fresh = this.#beginPiece(link)
+    if (fresh) return this.#ask(link, fresh, fresh.nextFree())
+    return this.#join(link)
+  }
+
+  #beginPiece(link: Link): PieceDownload<Link> | undefined {
+    if (this.#bufferedBytes() >= MAX_BUFFERED_BYTES) return undefined
+    const index = pickPiece({
+      pieceCount: this.#taken.length,
+      cursor: this.#cursor,
+      window: this.#options.window,
+      isWanted: (at) => this.#taken[at] === 0,
+      isOffered: (at) => link.wire.peerPieces.get(at),
+      availability: (at) => this.#availability[at] ?? 0,
+      random: this.#options.random,
+    })
+    if (index < 0) return undefined
+    const piece = new PieceDownload<Link>({
+      index,
+      length: this.#lengthOf(index),
+      isSoleSource: this.#soleSource.has(index),
+    })
+    this.#taken[index] = 1
+    this.#pieces.set(index, piece)
+    piece.owner = link
+    link.owned.add(piece)
+    return piece
+  }
+
+  /** Blocks that another peer has not been asked for, or fell silent over. */
+  #join(link: Link): boolean {
+    for (const piece of this.#pieces.values()) {
+      if (!link.wire.peerPieces.get(piece.index) || !this.#mayJoin(piece, link)) continue
+      const block = piece.nextFree()
+      if (block >= 0) return this.#ask(link, piece, block)
+    }
+    return false
+  }
+
+  #mayJoin(piece: PieceDownload<Link>, link: Link): boolean {
+    if (piece.owner === undefined || piece.owner === link) return true
+    if (piece.isSoleSource) return false
+    return piece.owner.isStalled || this.#pieces.size <= this.#links.size
+  }
+
+  #ask(link: Link, piece: PieceDownload<Link>, block: number): boolean {
+    const { wire } = link
+    piece.onAsked(block, link)
+    wire.request(piece.index, block * BLOCK_BYTES, piece.lengthOf(block), (error, bytes) => {
+      if (error) this.#onRefused(link, piece, block)
+      else this.#onBlock(link, piece, block, bytes)
+    })
+    return true
+  }
+
+  #onRefused(link: Link, piece: PieceDownload<Link>, block: number): void {
+    piece.onRefused(block, link)
+    this.schedule()
+  }
+
+  #onBlock(link: Link, piece: PieceDownload<Link>, block: number, bytes: Uint8Array): void {
+    if (this.#isClosed) return
+    link.bytes += bytes.length
+    const others = piece.onBlock(block, bytes, link)
+    for (const other of others ?? []) this.#cancel(other, piece, block)
+    if (piece.isComplete && this.#pieces.get(piece.index) === piece) this.#onPiece(piece)
+    if (link.wire.requests.length <= this.#depthOf(link.wire) / 2) this.schedule()
+  }
+
+  #cancel(link: Link, piece: PieceDownload<Link>, block: number): void {
+    if (!link.wire.destroyed)
+      link.wire.cancel(piece.index, block * BLOCK_BYTES, piece.lengthOf(block))
+  }
+
+  #onPiece(piece: PieceDownload<Link>): void {
+    const { index, bytes } = piece
+    this.#release(piece)
+    const found = createHash('sha1').update(bytes).digest()
+    if (found.equals(pieceHashOf(this.#options.record, index))) void this.#keep(index, bytes)
+    else this.#onBadPiece(piece)
+  }
+
+  async #keep(index: number, bytes: Buffer): Promise<void> {
+    this.#writingBytes += bytes.length
+    try {
+      await this.#options.partial.writePiece(index, bytes)
+    } catch (error) {
+      if (!this.#isClosed) this.emit('failed', error)
+      return
+    } finally {
+      this.#writingBytes -= bytes.length
+    }
+    if (this.#isClosed) return
+    this.#missing -= 1
+    this.#offer(index)
+    this.emit('piece', index, bytes.length)
+    if (this.isComplete) this.#onComplete()
+    else this.schedule()
+  }
+
+  #offer(index: number): void {
+    const { torrent } = this.#options
+    if (torrent.destroyed) return
+    torrent._markVerified(index)
+    for (const wire of torrent.wires) wire.have(index)
+  }
+
+  #onComplete(): void {
+    clearInterval(this.#watch)
+    for (const { wire } of this.#links.values()) if (!wire.destroyed) wire.uninterested()
+    this.emit('complete')
+  }
+
+  /** One contributor: it is the culprit. Several: the piece is fetched again, from one peer alone. */
+  #onBadPiece(piece: PieceDownload<Link>): void {
+    const { index, sources } = piece
+    this.#taken[index] = 0
+    this.#soleSource.add(index)
+    const [culprit] = sources
+    if (sources.size === 1 && culprit) this.emit('badPiece', culprit.wire, index)
+    this.schedule()
+  }
+
+  #release(piece: PieceDownload<Link>): void {
+    this.#pieces.delete(piece.index)
+    piece.owner?.owned.delete(piece)
+    piece.owner = undefined
+  }
+
+  #onHeard(link: Link): void {
+    link.heardAtMs = Date.now()
+    if (!link.isStalled) return
+    link.isStalled = false
+    this.schedule()
+  }
+
+  #onClose(link: Link): void {
+    this.#links.delete(link.wire)
+    for (let index = 0; index < this.#availability.length; index += 1) {
+      if (link.wire.peerPieces.get(index)) this.#count(index, -1)
+    }
+    for (const piece of link.owned) {
+      piece.owner = undefined
+      piece.onStalled()
+      // Nothing of it came, or only one peer may fill it: somebody else begins it anew.
+      if (piece.sources.size === 0 || piece.isSoleSource) {
+        this.#pieces.delete(piece.index)
+        this.#taken[piece.index] = 0
+      }
+    }
+    this.schedule()
+  }
+
+  #onTick(): void {
+    if (this.#isClosed || this.isComplete) return
+    const nowMs = Date.now()
+    for (const link of this.#links.values()) this.#watchLink(link, nowMs)
+    this.#duplicateLast()
+    this.schedule()
+  }
+
+  #watchLink(link: Link, nowMs: number): void {
+    const silentMs = link.wire.requests.length === 0 ? 0 : nowMs - link.heardAtMs
+    if (silentMs > SILENT_MS && this.#links.size > 1) link.wire.destroy()
+    if (silentMs <= STALL_MS || link.isStalled) return
+    link.isStalled = true
+    for (const piece of this.#pieces.values()) piece.onStalled()
+  }
+
+  /** At the end, idle peers are asked for what slow ones still owe; the first answer counts. */
+  #duplicateLast(): void {
+    if (this.#missing > this.#links.size) return
+    for (const link of this.#links.values()) {
+      const { wire } = link
+      if (wire.requests.length > 0 || wire.peerChoking || link.isStalled) continue
+      this.#duplicate(link)
+    }
+  }
+
+  #duplicate(link: Link): void {
+    for (const piece of this.#pieces.values()) {
+      if (piece.isSoleSource || !link.wire.peerPieces.get(piece.index)) continue
+      for (let asked = 0; asked < 16; asked += 1) {
+        const block = piece.nextDuplicate(link)
+        if (block < 0) break
+        this.#ask(link, piece, block)
+      }
+      return
+    }
+  }
+
+  #bufferedBytes(): number {
+    let bytes = this.#writingBytes
+    for (const piece of this.#pieces.values()) bytes += piece.bytes.length
+    return bytes
+  }
+
+  #lengthOf(index: number): number {
+    const { pieceLength, size } = this.#options.record
+    return Math.min(pieceLength, size - index * pieceLength)
+  }
+}

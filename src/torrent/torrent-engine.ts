@@ -1,0 +1,430 @@
+import { randomBytes } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+
+import type Wire from 'bittorrent-protocol'
+import WebTorrent, { type Torrent } from 'webtorrent'
+import Peer from 'webtorrent/lib/peer.js'
+
+import type { TorrentRecord } from '../catalog/torrent-records.ts'
+import type { PartialBlob } from '../store/blob-store.ts'
+import { deadline } from '../support/deadline.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { BlobDownload } from './blob-download.ts'
+import { BlockSource, unusedChunkStore, type VerifiedBytes } from './block-source.ts'
+import { encodeTorrentFile } from './metainfo.ts'
+import { OriginOnce } from './origin-once.ts'
+import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
+import { pieceCount } from './piece-length.ts'
+import { MAX_REQUESTS_PER_WIRE, UploadQueue } from './upload-queue.ts'
+import { useWireSockets } from './wire-socket.ts'
+
+/** A complete blob that peers may fetch. `close` when the torrent goes idle. */
+export interface SeedContent {
+  readonly record: TorrentRecord
+  readonly content: VerifiedBytes
+  close(): Promise<void>
+}
+
+interface TorrentEngineOptions {
+  /** our one peer port, told to peers so that others can find us (BEP 10, `p`) */
+  readonly peerPort: number
+  readonly nodeId: string
+  readonly uploadBytesPerSecond?: number
+  /** the blob behind an infohash, if this node holds it */
+  load(infoHash: string): Promise<SeedContent | undefined>
+  readonly log?: Log
+}
+
+/** Bytes that went over one connection. */
+export interface WireTraffic {
+  readonly endpoint: PeerEndpoint | undefined
+  /** of a node of ours; unproven */
+  readonly nodeId: string | undefined
+  readonly infoHash: string
+  readonly bytes: number
+}
+
+interface EngineEvents {
+  received: [WireTraffic]
+  sent: [WireTraffic]
+}
+
+interface LiveTorrent {
+  readonly torrent: Torrent
+  readonly record: TorrentRecord
+  download: BlobDownload | undefined
+  close(): Promise<void>
+  idleSinceMs: number
+}
+
+/** What a download gives its owner. */
+export interface TorrentDownload extends AsyncDisposable {
+  readonly progress: BlobDownload
+  /** Connects to a peer unless it is connected or being connected. */
+  dial(endpoint: PeerEndpoint): void
+  readonly connectedPeers: number
+}
+
+/** Peer ids of our nodes begin so (BEP 20). */
+const PEER_ID_PREFIX = '-DD0100-'
+const CONNECT_TIMEOUT_MS = 1500
+const READY_TIMEOUT_MS = 10_000
+const MAX_DIALED = 32
+const MAX_WIRES = 96
+const IDLE_MS = 120_000
+const SWEEP_INTERVAL_MS = 30_000
+
+/**
+ * The BitTorrent side: webtorrent with its defaults turned off. It keeps the handshake, the wire, ut_metadata and
+ * the set of connections; discovery, dialing, picking, storing, serving and reading are ours. Torrents are made
+ * when a peer asks for them and go when they have been idle, so that held blobs cost nothing.
+ */
+export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDisposable {
+  readonly #options: TorrentEngineOptions
+  readonly #client: WebTorrent
+  readonly #live = new Map<string, Promise<LiveTorrent | undefined>>()
+  readonly #uploads: UploadQueue
+  readonly #log: Log
+  readonly #banned = new Set<string>()
+  readonly #sweep: NodeJS.Timeout
+
+  private constructor(options: TorrentEngineOptions, client: WebTorrent) {
+    super()
+    this.#options = options
+    this.#client = client
+    this.#log = options.log ?? silentLog
+    const { uploadBytesPerSecond } = options
+    this.#uploads = new UploadQueue({
+      ...(uploadBytesPerSecond !== undefined && { bytesPerSecond: uploadBytesPerSecond }),
+    })
+    client.get = async (infoHash) => {
+      const live = typeof infoHash === 'string' ? await this.#liveOrLoaded(infoHash) : undefined
+      return live?.torrent ?? null
+    }
+    client.on('error', (error: Error) => this.#log.warn({ error: error.message }, 'torrent client'))
+    this.#sweep = setInterval(() => this.#onSweep(), SWEEP_INTERVAL_MS)
+    this.#sweep.unref()
+  }
+
+  static async open(options: TorrentEngineOptions): Promise<TorrentEngine> {
+    useWireSockets()
+    const client = new WebTorrent({ ...QUIET_CLIENT, peerId: makePeerId() })
+    await once(client, 'listening', { signal: deadline(READY_TIMEOUT_MS) })
+    // Connections come in through the peer port, which tells BitTorrent from questions between nodes.
+    client._connPool.tcpServer.close()
+    return new TorrentEngine(options, client)
+  }
+
+  /** Takes a connection on which a BitTorrent handshake begins. */
+  accept(socket: Socket): void {
+    socket.setNoDelay(true)
+    this.#client._connPool._onConnection(socket, 'tcp')
+  }
+
+  /**
+   * Fetches a blob piece by piece into `partial`, serving meanwhile what is there; when the blob is complete the
+   * torrent goes on as a seed, reading from `partial`, until it is idle.
+   * @param closeContent called when the torrent ends: the engine reads no more
+   */
+  async download(
+    { record, partial }: { record: TorrentRecord; partial: PartialBlob },
+    { closeContent }: { closeContent: () => Promise<void> },
+  ): Promise<TorrentDownload> {
+    await (await this.#live.get(record.infoHash))?.close()
+    const starting = this.#start({
+      record,
+      content: partial,
+      partial,
+      close: closeContent,
+    })
+    this.#live.set(record.infoHash, starting)
+    const live = await starting
+    const { download, torrent } = live
+    if (!download) throw new TypeError('a download was started without one')
+    return {
+      progress: download,
+      dial: (endpoint) => this.#dial(live, endpoint),
+      get connectedPeers() {
+        return torrent.wires.length
+      },
+      [Symbol.asyncDispose]: () => live.close(),
+    }
+  }
+
+  /** Cuts a peer off and takes it no more, by node id or by `host:port`. */
+  ban(peer: string): void {
+    this.#banned.add(peer)
+    for (const torrent of this.#torrents()) {
+      for (const wire of torrent.wires) if (this.#isBanned(wire)) wire.destroy()
+    }
+  }
+
+  /** Live torrents; held blobs that nobody asks for are not among them. */
+  get liveTorrents(): number {
+    return this.#live.size
+  }
+
+  /** Drops a torrent whose blob goes away. */
+  async drop(infoHash: string): Promise<void> {
+    await (await this.#live.get(infoHash))?.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#sweep)
+    this.#uploads.close()
+    await Promise.all([...this.#live.values()].map(async (live) => (await live)?.close()))
+    if (this.#client.destroyed) return
+    // It reports that its own server is closed already: nothing to mend.
+    await new Promise<void>((done) => this.#client.destroy(() => done()))
+  }
+
+  #torrents(): Torrent[] {
+    return (this.#client as unknown as { torrents: Torrent[] }).torrents
+  }
+
+  async #liveOrLoaded(infoHash: string): Promise<LiveTorrent | undefined> {
+    const live = this.#live.get(infoHash)
+    if (live) return live
+    const loading = this.#load(infoHash)
+    this.#live.set(infoHash, loading)
+    try {
+      const loaded = await loading
+      if (!loaded && this.#live.get(infoHash) === loading) this.#live.delete(infoHash)
+      return loaded
+    } catch (error) {
+      if (this.#live.get(infoHash) === loading) this.#live.delete(infoHash)
+      this.#log.warn({ infohash: infoHash, error: String(error) }, 'cannot seed')
+      return undefined
+    }
+  }
+
+  async #load(infoHash: string): Promise<LiveTorrent | undefined> {
+    const seed = await this.#options.load(infoHash)
+    return (
+      seed && this.#start({ record: seed.record, content: seed.content, close: () => seed.close() })
+    )
+  }
+
+  async #start(options: {
+    record: TorrentRecord
+    content: VerifiedBytes
+    partial?: PartialBlob
+    close: () => Promise<void>
+  }): Promise<LiveTorrent> {
+    const { record, content, partial } = options
+    const torrent = this.#add(record, partial)
+    const download = partial && new BlobDownload({ torrent, record, partial })
+    const live: LiveTorrent = {
+      torrent,
+      record,
+      download,
+      close: () => this.#closeTorrent(live, options.close),
+      idleSinceMs: Date.now(),
+    }
+    this.#attachWires(live, new BlockSource(content, record))
+    tame(torrent, download)
+    await once(torrent, 'ready', { signal: deadline(READY_TIMEOUT_MS) })
+    torrent._rarityMap.destroy()
+    return live
+  }
+
+  #add(record: TorrentRecord, partial: PartialBlob | undefined): Torrent {
+    const torrent = this.#client.add(encodeTorrentFile(record), {
+      announce: [],
+      preloadedStore: unusedChunkStore(record.pieceLength),
+      storeCacheSlots: 0,
+      // All bits set, or those that the partial blob has; nothing is read and hashed again.
+      ...(partial ? { bitfield: allPiecesTrusted(partial) } : { skipVerify: true }),
+      deselect: true,
+      alwaysChokeSeeders: false,
+      uploads: Number.MAX_SAFE_INTEGER,
+    })
+    torrent.setMaxListeners(0)
+    torrent.on('error', (error: Error) =>
+      this.#log.warn({ infohash: record.infoHash, error: error.message }, 'torrent failed'),
+    )
+    torrent.on('warning', () => {})
+    return torrent
+  }
+
+  #attachWires(live: LiveTorrent, blocks: BlockSource): void {
+    const { torrent, record, download } = live
+    const origin = download ? undefined : makeOriginOnce(record)
+    const exchange = new PeerExchange({
+      onPeers: (peers) => {
+        if (!download || download.isComplete) return
+        for (const peer of peers) this.#dial(live, peer)
+      },
+    })
+    torrent.on('wire', (wire: Wire) => {
+      const socket = socketOf(torrent, wire)
+      if (!socket || torrent.wires.length > MAX_WIRES || !this.#isWelcome(torrent, wire)) {
+        wire.destroy()
+        return
+      }
+      Object.assign(wire.extendedHandshake, {
+        p: this.#options.peerPort,
+        reqq: MAX_REQUESTS_PER_WIRE,
+        v: 'ddocker',
+        dd: this.#options.nodeId,
+      })
+      wire.on('extended', (kind: string) => {
+        if (kind === 'handshake' && this.#isBanned(wire)) wire.destroy()
+      })
+      this.#uploads.serve(wire, socket, blocks)
+      if (isOurs(wire)) {
+        origin?.attach(wire)
+        exchange.attach(wire)
+      }
+      download?.addWire(wire)
+      this.#countTraffic(wire, record)
+      wire.once('close', () => (live.idleSinceMs = Date.now()))
+    })
+  }
+
+  #countTraffic(wire: Wire, { infoHash }: TorrentRecord): void {
+    const report = (event: 'received' | 'sent') => (bytes: number) => {
+      this.emit(event, { endpoint: endpointOf(wire), nodeId: nodeIdOf(wire), infoHash, bytes })
+    }
+    wire.on('download', report('received'))
+    wire.on('upload', report('sent'))
+  }
+
+  /** One connection per pair, the one that the smaller peer id dialed; none to ourselves. */
+  #isWelcome(torrent: Torrent, wire: Wire): boolean {
+    const own = this.#client.peerId
+    if (wire.peerId === null || wire.peerId === own) return false
+    const twin = torrent.wires.find(
+      (other) => other !== wire && !other.destroying && other.peerId === wire.peerId,
+    )
+    if (!twin) return true
+    const isKept = wire.type.endsWith('Outgoing') === own < wire.peerId
+    if (isKept) twin.destroy()
+    return isKept
+  }
+
+  #dial({ torrent }: LiveTorrent, { host, port }: PeerEndpoint): void {
+    const address = `${host}:${port}`
+    const peers = torrent._peers
+    if (torrent.destroyed || !peers || peers.has(address) || peers.size >= MAX_DIALED) return
+    if (this.#banned.has(address)) return
+    if (torrent.wires.some((wire) => isAt(wire, host, port))) return
+    const peer = Peer.createTCPOutgoingPeer(
+      address,
+      torrent,
+      this.#client.throttleGroups,
+      'manual',
+      0,
+    )
+    const socket = connect({ host, port, noDelay: true })
+    peer.conn = socket
+    torrent._registerPeer(peer)
+    const timer = setTimeout(() => peer.destroy(new Error('connect timeout')), CONNECT_TIMEOUT_MS)
+    socket.once('connect', () => {
+      clearTimeout(timer)
+      peer.onConnect()
+    })
+    socket.once('error', (error) => {
+      clearTimeout(timer)
+      peer.destroy(error)
+    })
+  }
+
+  #isBanned(wire: Wire): boolean {
+    const endpoint = endpointOf(wire)
+    const nodeId = nodeIdOf(wire)
+    return (
+      (nodeId !== undefined && this.#banned.has(nodeId)) ||
+      (endpoint !== undefined && this.#banned.has(`${endpoint.host}:${endpoint.port}`))
+    )
+  }
+
+  async #closeTorrent(live: LiveTorrent, closeContent: () => Promise<void>): Promise<void> {
+    const { torrent, record, download } = live
+    download?.close()
+    const kept = this.#live.get(record.infoHash)
+    if (kept && (await kept) === live) this.#live.delete(record.infoHash)
+    if (torrent.destroyed) return
+    await new Promise<void>((done) => torrent.destroy(done))
+    await closeContent()
+  }
+
+  #onSweep(): void {
+    for (const loading of this.#live.values()) void this.#closeIdle(loading)
+  }
+
+  async #closeIdle(loading: Promise<LiveTorrent | undefined>): Promise<void> {
+    const live = await loading
+    if (!live || live.torrent.wires.length > 0) return
+    if (live.download && !live.download.isComplete) return
+    if (Date.now() - live.idleSinceMs > IDLE_MS) await live.close()
+  }
+}
+
+// Every default of webtorrent is hostile to a transfer of a few seconds between neighbours.
+const QUIET_CLIENT = {
+  dht: false,
+  tracker: false,
+  lsd: false,
+  utPex: false,
+  natUpnp: false,
+  natPmp: false,
+  utp: false,
+  webSeeds: false,
+  secure: 0,
+  torrentPort: { host: '127.0.0.1', port: 0 },
+}
+
+/** Turns off what a torrent does by itself, and lets the download decide instead. */
+function tame(torrent: Torrent, download: BlobDownload | undefined): void {
+  torrent._startDiscovery = () => {
+    torrent.discovery = { complete: () => {}, destroy: (onDone: () => void) => onDone() }
+  }
+  torrent._update = () => download?.schedule()
+  torrent._updateWireInterest = () => {}
+  torrent._updateInterest = () => {}
+  torrent._rechoke = () => {}
+  torrent._gcSelections = () => {}
+  torrent._verifyPieces = (onDone) => onDone(null)
+  torrent._debug = () => {}
+}
+
+function makeOriginOnce(record: TorrentRecord): OriginOnce {
+  const { size, pieceLength } = record
+  return new OriginOnce({
+    pieceCount: pieceCount(size, pieceLength),
+    pieceLength,
+    lengthOf: (index) => Math.min(pieceLength, size - index * pieceLength),
+  })
+}
+
+function allPiecesTrusted(partial: PartialBlob): Uint8Array {
+  return Uint8Array.from(partial.bitfield)
+}
+
+function makePeerId(): Buffer {
+  return Buffer.concat([Buffer.from(PEER_ID_PREFIX), randomBytes(20 - PEER_ID_PREFIX.length)])
+}
+
+function isOurs(wire: Wire): boolean {
+  return wire.peerId?.startsWith(Buffer.from(PEER_ID_PREFIX).toString('hex')) === true
+}
+
+/** Who a node of ours says it is (extended handshake, `dd`). */
+function nodeIdOf(wire: Wire): string | undefined {
+  const said = wire.peerExtendedHandshake['dd']
+  const text = said instanceof Uint8Array ? Buffer.from(said).toString() : ''
+  return /^[0-9a-f]{64}$/.test(text) ? text : undefined
+}
+
+function isAt(wire: Wire, host: string, port: number): boolean {
+  const endpoint = endpointOf(wire)
+  return endpoint?.host === host && endpoint.port === port
+}
+
+function socketOf(torrent: Torrent, wire: Wire): Socket | undefined {
+  for (const peer of torrent._peers?.values() ?? [])
+    if (peer.wire === wire) return peer.conn ?? undefined
+  return undefined
+}

@@ -1,0 +1,141 @@
+import type { Socket } from 'node:net'
+
+import type Wire from 'bittorrent-protocol'
+import Peer from 'webtorrent/lib/peer.js'
+
+/**
+ * Joins a wire to its socket: bytes are parsed as they are read and written in one go per turn of the loop.
+ * Replaces webtorrent's seven-stage stream pipeline, which copies every byte once more and spends half of a
+ * leecher's processor time. Nothing behind the handshake is parsed before the torrent has attached its
+ * handlers, so no early message is lost (webtorrent parses those into the void).
+ */
+class WireSocket {
+  readonly #wire: Wire
+  readonly #socket: Socket
+  #pending: Uint8Array[] = []
+  #pendingBytes = 0
+  #isOpenForMessages = false
+  #isFlushing = false
+
+  constructor(wire: Wire, socket: Socket) {
+    this.#wire = wire
+    this.#socket = socket
+    this.#limitMessages()
+    this.#sendDirectly()
+    this.#holdUntilAttached()
+    socket.on('data', (bytes: Buffer) => this.#onBytes(bytes))
+  }
+
+  #onBytes(bytes: Uint8Array): void {
+    const wire = this.#wire
+    let at = 0
+    while (!wire._finished && !wire.destroying) {
+      if (wire.peerId !== null && !this.#isOpenForMessages) break
+      const size = wire._parserSize
+      if (bytes.length - at + this.#pendingBytes < size) break
+      const take = size - this.#pendingBytes
+      const part = bytes.subarray(at, at + take)
+      at += take
+      this.#parse(this.#pendingBytes === 0 ? part : this.#joinPending(part))
+    }
+    if (at < bytes.length) this.#keep(bytes.subarray(at))
+  }
+
+  #joinPending(last: Uint8Array): Uint8Array {
+    const message = Buffer.concat([...this.#pending, last])
+    this.#pending = []
+    this.#pendingBytes = 0
+    return message
+  }
+
+  #keep(bytes: Uint8Array): void {
+    this.#pending.push(bytes)
+    this.#pendingBytes += bytes.length
+  }
+
+  /** A message that the library cannot read ends this connection, never the process. */
+  #parse(message: Uint8Array): void {
+    try {
+      this.#wire._parser(message)
+    } catch {
+      this.#socket.destroy()
+    }
+  }
+
+  #limitMessages(): void {
+    const wire = this.#wire
+    const read = wire._onMessageLength.bind(wire)
+    wire._onMessageLength = (buffer) => {
+      if (new DataView(buffer.buffer, buffer.byteOffset).getUint32(0) > MAX_MESSAGE_BYTES)
+        wire.destroy()
+      else read(buffer)
+    }
+    let handshakes = 0
+    const extended = wire._onExtended.bind(wire)
+    wire._onExtended = (extension, payload) => {
+      handshakes += extension === 0 ? 1 : 0
+      if (handshakes > MAX_EXTENDED_HANDSHAKES || payload.length > MAX_EXTENSION_BYTES)
+        wire.destroy()
+      else extended(extension, payload)
+    }
+    wire._debug = () => {}
+  }
+
+  #sendDirectly(): void {
+    const socket = this.#socket
+    this.#wire.push = (bytes) => {
+      if (bytes === null || socket.destroyed) return false
+      if (!this.#isFlushing) {
+        this.#isFlushing = true
+        socket.cork()
+        process.nextTick(() => {
+          this.#isFlushing = false
+          socket.uncork()
+        })
+      }
+      return socket.write(bytes)
+    }
+  }
+
+  /** Opens for messages one turn after both handshakes: by then the torrent listens. */
+  #holdUntilAttached(): void {
+    const wire = this.#wire
+    const open = () => {
+      if (this.#isOpenForMessages || wire.peerId === null || !wire._handshakeSent) return
+      setImmediate(() => this.#open())
+    }
+    const handshake = wire.handshake.bind(wire)
+    wire.handshake = (infoHash, peerId, extensions) => {
+      handshake(infoHash, peerId, extensions)
+      open()
+    }
+    wire.once('handshake', () => {
+      this.#socket.pause()
+      open()
+    })
+  }
+
+  #open(): void {
+    if (this.#wire.destroyed || this.#socket.destroyed) return
+    this.#isOpenForMessages = true
+    const held = Buffer.concat(this.#pending)
+    this.#pending = []
+    this.#pendingBytes = 0
+    this.#onBytes(held)
+    this.#socket.resume()
+  }
+}
+
+// Larger than any legal message: a bitfield of 400,000 pieces, or 128 KiB of a piece.
+const MAX_MESSAGE_BYTES = 1024 * 1024
+const MAX_EXTENSION_BYTES = 64 * 1024
+// BEP 10 allows a second handshake to change extensions; more is an attack.
+const MAX_EXTENDED_HANDSHAKES = 3
+
+/** Makes every connection of webtorrent use {@link WireSocket}. Once per process is enough, twice does no harm. */
+export function useWireSockets(): void {
+  Peer.prototype.setThrottlePipes = function setThrottlePipes(this: Peer): void {
+    const { conn, wire } = this
+    if (conn && wire) new WireSocket(wire, conn)
+  }
+}

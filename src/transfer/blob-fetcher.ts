@@ -1,0 +1,179 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import { isOperationError, messageOf, OperationError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { BlobStore, ByteRange } from '../store/blob-store.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { BlobTransfer } from './blob-transfer.ts'
+import type { SwarmSource } from './swarm-source.ts'
+import { recordOf, type TransferSnapshot } from './transfer-record.ts'
+
+/** A blob that can be read: here, or on its way here. */
+export interface ReadableBlob {
+  /** bytes */
+  readonly size: number
+  read(range: ByteRange, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>
+}
+
+interface BlobFetcherOptions {
+  readonly store: BlobStore
+  readonly catalog: Catalog
+  readonly swarm: SwarmSource
+  /** told about every transfer that ended, and every read from the store */
+  readonly onEnded?: (snapshot: TransferSnapshot) => void
+  readonly onStoreRead?: (bytes: number) => void
+  readonly log?: Log
+}
+
+const MAX_RECENT = 200
+const MAX_UNDER_WAY = 256
+
+/** The one place that fetches blobs: from the store, else from the swarm; one transfer per digest at a time. */
+export class BlobFetcher implements AsyncDisposable {
+  readonly #options: BlobFetcherOptions
+  readonly #log: Log
+  readonly #moving = new Map<Digest, { transfer: BlobTransfer; ended: Promise<void> }>()
+  readonly #recent: TransferSnapshot[] = []
+  readonly #stop = new AbortController()
+
+  constructor(options: BlobFetcherOptions) {
+    this.#options = options
+    this.#log = options.log ?? silentLog
+  }
+
+  /** The blob as soon as it is known that it can be had; undefined where nobody has it. */
+  async open(
+    digest: Digest,
+    { signal }: { signal: AbortSignal },
+  ): Promise<ReadableBlob | undefined> {
+    const { store, onStoreRead } = this.#options
+    const stored = await store.stat(digest)
+    if (stored) {
+      return {
+        size: stored.size,
+        read: (range, { signal: reading }) =>
+          this.#readStored(digest, { range, signal: reading, onStoreRead }),
+      }
+    }
+    const transfer = await this.#start(digest)
+    if (!(await transfer.isAvailable(signal))) {
+      if (isOperationError(transfer.failure, 'BLOB_UNKNOWN')) return undefined
+      throw transfer.failure
+    }
+    return {
+      size: transfer.size,
+      read: (range, { signal: reading }) =>
+        transfer.read(range, { openComplete: () => store.openFile(digest), signal: reading }),
+    }
+  }
+
+  /**
+   * Brings a blob into the store and waits for it.
+   * @param onTransfer given the transfer, to watch it; not called where the blob is here already
+   * @throws OperationError BLOB_UNKNOWN, TRANSFER_STALLED, BLOB_DIGEST_MISMATCH, DISK_FULL
+   */
+  async fetch(
+    digest: Digest,
+    {
+      size,
+      signal,
+      onTransfer,
+    }: { size?: number; signal: AbortSignal; onTransfer?: (t: BlobTransfer) => void },
+  ): Promise<void> {
+    if (await this.#options.store.has(digest)) return
+    const transfer = await this.#start(digest, size)
+    onTransfer?.(transfer)
+    await transfer.settled(signal)
+  }
+
+  /** Transfers under way, then those that ended lately, newest first. */
+  snapshots(): TransferSnapshot[] {
+    const moving = [...this.#moving.values()].map(({ transfer }) => transfer.snapshot())
+    return [...moving, ...this.#recent]
+  }
+
+  get movingCount(): number {
+    return this.#moving.size
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new OperationError('INTERRUPTED', 'the node is stopping'))
+    await Promise.all([...this.#moving.values()].map(({ ended }) => ended))
+  }
+
+  async #start(digest: Digest, knownSize?: number): Promise<BlobTransfer> {
+    const running = this.#moving.get(digest)
+    if (running) return running.transfer
+    const { catalog } = this.#options
+    const images = await catalog.imagesWithBlob(digest)
+    const size = knownSize ?? (await catalog.descriptorOf(digest))?.size
+    const joined = this.#moving.get(digest)
+    if (joined) return joined.transfer
+    if (this.#moving.size >= MAX_UNDER_WAY) {
+      throw new OperationError(
+        'TRANSFER_STALLED',
+        `${MAX_UNDER_WAY} blobs are on their way already`,
+      )
+    }
+    const transfer = new BlobTransfer({ digest, images, ...(size !== undefined && { size }) })
+    const ended = this.#run(transfer).finally(() => this.#onEnded(transfer))
+    this.#moving.set(digest, { transfer, ended })
+    return transfer
+  }
+
+  async #run(transfer: BlobTransfer): Promise<void> {
+    try {
+      const siblings = await this.#siblings(transfer)
+      await this.#options.swarm.fetch(transfer, siblings, this.#stop.signal)
+      transfer.onDone()
+    } catch (error) {
+      transfer.onFailed(error)
+      if (isOperationError(error, 'BLOB_UNKNOWN') || this.#stop.signal.aborted) return
+      const code = isOperationError(error) ? error.code : undefined
+      this.#log.warn(
+        { digest: transfer.digest, code, error: messageOf(error) },
+        'a blob could not be fetched',
+      )
+    }
+  }
+
+  /** The other blobs of its images, as they will be wanted from the same peers. */
+  async #siblings({ images }: BlobTransfer): Promise<Digest[]> {
+    const [image] = images
+    const record = image && (await this.#options.catalog.image(image))
+    return record ? record.blobs.map(({ digest }) => digest) : []
+  }
+
+  #onEnded(transfer: BlobTransfer): void {
+    this.#moving.delete(transfer.digest)
+    const snapshot = transfer.snapshot()
+    if (isOperationError(transfer.failure, 'BLOB_UNKNOWN')) return
+    this.#recent.unshift(snapshot)
+    this.#recent.length = Math.min(this.#recent.length, MAX_RECENT)
+    this.#options.onEnded?.(snapshot)
+    void this.#record(snapshot)
+  }
+
+  async #record(snapshot: TransferSnapshot): Promise<void> {
+    try {
+      await this.#options.catalog.putTransfer(recordOf(snapshot))
+    } catch (error) {
+      this.#log.debug({ error: messageOf(error) }, 'a transfer was not recorded')
+    }
+  }
+
+  async *#readStored(
+    digest: Digest,
+    options: {
+      range: ByteRange
+      signal: AbortSignal
+      onStoreRead: ((bytes: number) => void) | undefined
+    },
+  ): AsyncIterable<Uint8Array> {
+    const content = await this.#options.store.open(digest, options.range)
+    for await (const chunk of content as AsyncIterable<Buffer>) {
+      options.signal.throwIfAborted()
+      options.onStoreRead?.(chunk.length)
+      yield chunk
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import bencode from 'bencode'
+
+import type { Catalog } from '../catalog/catalog.ts'
+import type { TorrentRecord } from '../catalog/torrent-records.ts'
+import { OperationError } from '../errors.ts'
+import { decodeBlobRecord, encodeBlobRecord } from '../membership/blob-record.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
+import { asRecord } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import { SingleFlight } from '../support/single-flight.ts'
+import { encodeInfo, hashPieces, makeTorrent, parseInfo } from '../torrent/metainfo.ts'
+import type { SeedContent } from '../torrent/torrent-engine.ts'
+
+/** The torrents of the blobs this node holds: kept, made where they were lost, handed over and checked. */
+export class BlobTorrents {
+  readonly #store: BlobStore
+  readonly #catalog: Catalog
+  readonly #swarmKey: SwarmKey
+  readonly #hashing = new SingleFlight<TorrentRecord | undefined>()
+
+  constructor(options: { store: BlobStore; catalog: Catalog; swarmKey: SwarmKey }) {
+    this.#store = options.store
+    this.#catalog = options.catalog
+    this.#swarmKey = options.swarmKey
+  }
+
+  /** The torrent of a digest: from the catalog, else hashed from the blob if that is here. */
+  async torrentOf(digest: Digest): Promise<TorrentRecord | undefined> {
+    return (
+      (await this.#catalog.torrentOf(digest)) ?? this.#hashing.run(digest, () => this.#hash(digest))
+    )
+  }
+
+  /** What a peer is given for a digest: the record that ties it to its torrent, and the info dictionary. */
+  async handOver(digest: Digest): Promise<Buffer | undefined> {
+    const torrent = await this.torrentOf(digest)
+    if (!torrent) return undefined
+    const r = encodeBlobRecord(torrent, this.#swarmKey)
+    return Buffer.from(bencode.encode({ i: encodeInfo(torrent), r }))
+  }
+
+  /**
+   * Reads what a peer handed over: made by a member, for this digest and size, and consistent in itself. Whether
+   * its pieces are the blob is known only when the digest of the whole agrees.
+   * @throws OperationError RECORD_INVALID
+   */
+  takeOver(bytes: Uint8Array, wanted: { digest: Digest; size: number }): TorrentRecord {
+    const fields = decodeFields(bytes)
+    const { i, r } = fields
+    if (!(i instanceof Uint8Array) || !(r instanceof Uint8Array)) throw invalid('a part is missing')
+    const record = decodeBlobRecord(r, this.#swarmKey)
+    const torrent = parseInfo(i, wanted)
+    if (record.digest !== wanted.digest || record.size !== wanted.size)
+      throw invalid('it is of another blob')
+    if (record.infoHash !== torrent.infoHash || record.pieceLength !== torrent.pieceLength) {
+      throw invalid('record and info dictionary disagree')
+    }
+    return torrent
+  }
+
+  /** The blob behind an infohash, opened for peers. */
+  async open(infoHash: string): Promise<SeedContent | undefined> {
+    const record = await this.#catalog.torrentByInfoHash(infoHash)
+    if (!record || !(await this.#store.has(record.digest))) return undefined
+    const file = await this.#store.openFile(record.digest)
+    return {
+      record,
+      content: {
+        size: record.size,
+        hasPiece: () => true,
+        read: (offset, length) => file.read(offset, length),
+      },
+      close: async () => file[Symbol.asyncDispose](),
+    }
+  }
+
+  async #hash(digest: Digest): Promise<TorrentRecord | undefined> {
+    if (!(await this.#store.has(digest))) return undefined
+    await using file = await this.#store.openFile(digest)
+    const pieces = await hashPieces({
+      size: file.size,
+      read: (offset, length) => file.read(offset, length),
+    })
+    const torrent = makeTorrent({ digest, size: file.size, pieces })
+    await this.#catalog.putTorrent(torrent)
+    return torrent
+  }
+}
+
+function decodeFields(bytes: Uint8Array): Record<string, unknown> {
+  try {
+    return asRecord(bencode.decode(bytes)) ?? {}
+  } catch (cause) {
+    throw new OperationError('RECORD_INVALID', 'metainfo from a peer: wanted bencode', { cause })
+  }
+}
+
+function invalid(found: string): OperationError {
+  return new OperationError('RECORD_INVALID', `metainfo from a peer: ${found}`)
+}

@@ -1,0 +1,214 @@
+import type { TorrentRecord } from '../catalog/torrent-records.ts'
+import { OperationError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { BlobFile, ByteRange, PartialBlob } from '../store/blob-store.ts'
+import { abortable } from '../support/deadline.ts'
+import type { SourceBytes, TransferSnapshot } from './transfer-record.ts'
+
+/** Bytes received over one connection or answer. */
+interface Contribution {
+  readonly peer: string
+  readonly nodeName?: string
+  readonly bytes: number
+}
+
+const READ_BYTES = 256 * 1024
+// Held back until the digest of the whole has matched, so that a wrong blob never ends like a right one.
+const HELD_BACK_BYTES = 64 * 1024
+
+/**
+ * One blob on its way here, and everybody who reads it meanwhile. Bytes leave only after their piece was
+ * verified, the last ones only after the whole was. The state: waiting (nobody found yet) → moving → done or
+ * failed; whoever fetches calls the `on…` methods, readers only wait.
+ */
+export class BlobTransfer {
+  readonly digest: Digest
+  readonly images: readonly Digest[]
+  readonly startedAtMs = Date.now()
+  #size: number
+  #state: TransferSnapshot['state'] = 'waiting'
+  #bytes: SourceBytes = { store: 0, peers: 0, upstream: 0 }
+  #firstByteMs: number | null = null
+  #endedAtMs: number | undefined
+  #failure: unknown
+  #partial: PartialBlob | undefined
+  #change = Promise.withResolvers<void>()
+  readonly #contributions = new Map<string, Contribution>()
+  lastProgressAtMs = Date.now()
+
+  constructor(options: { digest: Digest; size?: number; images: readonly Digest[] }) {
+    this.digest = options.digest
+    this.images = options.images
+    this.#size = options.size ?? -1
+  }
+
+  /** Bytes; -1 until a peer or a manifest told. */
+  get size(): number {
+    return this.#size
+  }
+
+  get state(): TransferSnapshot['state'] {
+    return this.#state
+  }
+
+  get failure(): unknown {
+    return this.#failure
+  }
+
+  onSize(size: number): void {
+    this.#size = size
+  }
+
+  /** It can be had: what is here already is counted, readers may begin. */
+  onMoving(partial?: PartialBlob): void {
+    if (this.#state !== 'waiting') return
+    this.#partial = partial
+    this.#state = 'moving'
+    if (partial) this.#bytes = { ...this.#bytes, store: bytesHere(partial) }
+    if (this.#bytes.store > 0) this.#firstByteMs = this.#elapsedMs()
+    this.#signalChange()
+  }
+
+  /** Verified bytes arrived. */
+  onBytes(source: 'peers' | 'upstream', bytes: number): void {
+    this.#firstByteMs ??= this.#elapsedMs()
+    this.#bytes = { ...this.#bytes, [source]: this.#bytes[source] + bytes }
+    this.lastProgressAtMs = Date.now()
+    this.#signalChange()
+  }
+
+  onContribution({ peer, nodeName, bytes }: Contribution): void {
+    const sum = (this.#contributions.get(peer)?.bytes ?? 0) + bytes
+    this.#contributions.set(peer, { peer, ...(nodeName !== undefined && { nodeName }), bytes: sum })
+  }
+
+  /** The whole was verified and is in the store. */
+  onDone(): void {
+    this.#end('done')
+  }
+
+  onFailed(failure: unknown): void {
+    this.#failure = failure
+    this.#end('failed')
+  }
+
+  /** Waits until it is known that the blob can be had: true; or that it cannot: false. */
+  async isAvailable(signal: AbortSignal): Promise<boolean> {
+    while (this.#state === 'waiting') await this.#nextChange(signal)
+    return this.#state !== 'failed'
+  }
+
+  /** Waits for the end. @throws what the transfer failed with */
+  async settled(signal: AbortSignal): Promise<void> {
+    while (this.#state === 'waiting' || this.#state === 'moving') await this.#nextChange(signal)
+    if (this.#state === 'failed') throw this.#failure
+  }
+
+  /**
+   * The verified bytes of a range in order, as they arrive.
+   * @param openComplete the blob in the store, for what is read after the end of the transfer
+   * @throws what the transfer failed with; what was yielded before is right but not all
+   */
+  async *read(
+    range: ByteRange,
+    { openComplete, signal }: { openComplete: () => Promise<BlobFile>; signal: AbortSignal },
+  ): AsyncIterable<Uint8Array> {
+    const heldBackFrom = Math.max(0, this.#size - HELD_BACK_BYTES)
+    let offset = range.start
+    while (offset <= range.end) {
+      if (offset >= heldBackFrom || !this.#partial) await this.settled(signal)
+      if (this.#state === 'done' || !this.#partial) break
+      const bytes = await this.#readPiece(this.#partial, {
+        offset,
+        end: Math.min(range.end + 1, heldBackFrom),
+        signal,
+      })
+      offset += bytes.length
+      yield bytes
+    }
+    if (offset > range.end) return
+    await using complete = await openComplete()
+    for (; offset <= range.end; offset += READ_BYTES) {
+      yield await complete.read(offset, Math.min(READ_BYTES, range.end + 1 - offset))
+    }
+  }
+
+  async #readPiece(
+    partial: PartialBlob,
+    { offset, end, signal }: { offset: number; end: number; signal: AbortSignal },
+  ): Promise<Uint8Array> {
+    const piece = Math.floor(offset / partial.pieceLength)
+    await this.#piece(partial, piece, signal)
+    return partial.read(
+      offset,
+      Math.min(READ_BYTES, (piece + 1) * partial.pieceLength - offset, end - offset),
+    )
+  }
+
+  snapshot(): TransferSnapshot {
+    const code = this.#failure instanceof OperationError ? this.#failure.code : undefined
+    return {
+      digest: this.digest,
+      size: this.#size,
+      bytes: this.#bytes,
+      firstByteMs: this.#firstByteMs,
+      ms: this.#elapsedMs(),
+      state: this.#state,
+      startedAtMs: this.startedAtMs,
+      peers: [...this.#contributions.values()],
+      ...(this.#state === 'failed' && { code: code ?? 'UNEXPECTED' }),
+    }
+  }
+
+  async #piece(partial: PartialBlob, index: number, signal: AbortSignal): Promise<void> {
+    while (!partial.hasPiece(index)) {
+      if (this.#state === 'failed') throw this.#failure
+      await this.#nextChange(signal)
+    }
+    // A blob that failed as a whole may have sound pieces; none of them is worth anything any more.
+    if (this.#state === 'failed') throw this.#failure
+  }
+
+  #nextChange(signal: AbortSignal): Promise<void> {
+    return abortable(this.#change.promise, signal)
+  }
+
+  #signalChange(): void {
+    const { resolve } = this.#change
+    this.#change = Promise.withResolvers<void>()
+    resolve()
+  }
+
+  #end(state: 'done' | 'failed'): void {
+    if (this.#endedAtMs !== undefined) return
+    this.#state = state
+    this.#endedAtMs = Date.now()
+    this.#signalChange()
+  }
+
+  #elapsedMs(): number {
+    return (this.#endedAtMs ?? Date.now()) - this.startedAtMs
+  }
+}
+
+/** Whether a torrent is known to carry other content than its digest says. */
+export class RejectedTorrents {
+  readonly #rejected = new Set<string>()
+
+  add({ digest, infoHash }: TorrentRecord): void {
+    this.#rejected.add(`${digest} ${infoHash}`)
+  }
+
+  has({ digest, infoHash }: TorrentRecord): boolean {
+    return this.#rejected.has(`${digest} ${infoHash}`)
+  }
+}
+
+function bytesHere(partial: PartialBlob): number {
+  let bytes = 0
+  for (let index = 0; index < partial.pieceCount; index += 1) {
+    if (!partial.hasPiece(index)) continue
+    bytes += Math.min(partial.pieceLength, partial.size - index * partial.pieceLength)
+  }
+  return bytes
+}

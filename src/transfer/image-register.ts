@@ -1,0 +1,139 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { ImageBlob, ImageRecord } from '../catalog/image-records.ts'
+import type { Discovery } from '../discovery/discovery.ts'
+import type { NodeIdentity } from '../membership/node-identity.ts'
+import { nextSequence, signReferenceRecord } from '../membership/reference-record.ts'
+import { rendezvousAtInfoHash, type RendezvousKeys } from '../membership/rendezvous-key.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { childrenOf, parseManifest, type Manifest } from '../oci/manifest.ts'
+import { isManifestType } from '../oci/media-types.ts'
+import { canonicalName, parseReference, type Reference } from '../oci/reference.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import { readSmallBlob } from './store-sink.ts'
+
+interface ImageRegisterOptions {
+  readonly store: BlobStore
+  readonly catalog: Catalog
+  readonly keys: RendezvousKeys
+  readonly identity: NodeIdentity
+  readonly swarmKey: SwarmKey
+  readonly nodeName: string
+  /** undefined while no node runs: announced at the next start */
+  readonly discovery?: Discovery
+  readonly isPublic: boolean
+}
+
+/** Notes which images this node holds and what they are called, and tells the swarm: the only announcer. */
+export class ImageRegister {
+  readonly #options: ImageRegisterOptions
+
+  constructor(options: ImageRegisterOptions) {
+    this.#options = options
+  }
+
+  /** Announces all that is held; called once at the start of a node. */
+  async announceAll(): Promise<void> {
+    const { catalog, discovery, keys } = this.#options
+    if (!discovery) return
+    discovery.announce(keys.nodes)
+    for await (const image of catalog.images()) await this.#announceImage(image)
+    for await (const record of catalog.allReferences())
+      discovery.announce(keys.reference(record.name))
+  }
+
+  /**
+   * Notes a manifest that came through here: its blobs are known by size, its holders meet at its key, and this
+   * node is one of them from now on.
+   * @throws OperationError MANIFEST_INVALID
+   */
+  async addManifest(digest: Digest, bytes: Uint8Array): Promise<Manifest> {
+    const manifest = parseManifest(bytes)
+    const known = await this.#options.catalog.image(digest)
+    if (!known) {
+      await this.addImage({
+        digest,
+        mediaType: manifest.mediaType,
+        size: bytes.length,
+        blobs: childrenOf(manifest).map((child) => blobOf(manifest, child)),
+        addedAtMs: Date.now(),
+      })
+    }
+    return manifest
+  }
+
+  /** Notes an image whose blobs are listed. An image index brings its manifests along. */
+  async addImage(image: ImageRecord): Promise<void> {
+    await this.#options.catalog.putImage(image)
+    await this.#announceImage(image)
+    for (const blob of image.blobs) {
+      if (blob.role !== 'manifest' || !(await this.#options.store.has(blob.digest))) continue
+      await this.addManifest(blob.digest, await readSmallBlob(this.#options.store, blob.digest))
+    }
+  }
+
+  /** Signs that `name` means `manifest` on this node, unless it said so before. */
+  async addName(
+    name: Reference,
+    manifest: Pick<Descriptor, 'digest' | 'mediaType' | 'size'>,
+  ): Promise<void> {
+    const { catalog, identity, swarmKey, nodeName, keys, discovery } = this.#options
+    const canonical = canonicalName(name)
+    const own = (await catalog.references(canonical)).find(
+      ({ nodeId }) => nodeId === identity.nodeId,
+    )
+    if (own?.digest !== manifest.digest || own.nodeName !== nodeName) {
+      const sequence = nextSequence(await catalog.lastSequence(canonical, identity.nodeId))
+      const { digest, mediaType, size } = manifest
+      await catalog.putReference(
+        signReferenceRecord(
+          { name: canonical, digest, mediaType, size, sequence, nodeName },
+          { identity, swarmKey },
+        ),
+      )
+    }
+    discovery?.announce(keys.reference(canonical))
+  }
+
+  /** This node no longer says what `name` means. */
+  async removeName(name: Reference): Promise<void> {
+    const { catalog, identity, keys, discovery } = this.#options
+    const canonical = canonicalName(name)
+    await catalog.removeReference(canonical, identity.nodeId)
+    const left = await catalog.references(canonical)
+    if (left.length === 0) discovery?.withdraw(keys.reference(canonical))
+  }
+
+  async #announceImage(image: ImageRecord): Promise<void> {
+    const { discovery, keys, isPublic, catalog } = this.#options
+    discovery?.announce(keys.image(image.digest))
+    if (!isPublic || !discovery) return
+    for (const blob of image.blobs) {
+      const torrent = await catalog.torrentOf(blob.digest)
+      if (torrent) discovery.announce(rendezvousAtInfoHash(torrent.infoHash))
+    }
+  }
+}
+
+/** The names of an archive or engine as references; what is not one is left out. */
+export function referencesOf(names: readonly string[], doors: readonly string[] = []): Reference[] {
+  return names.flatMap((name) => {
+    try {
+      const reference = parseReference(name, { doors })
+      return reference.tag === undefined || reference.digest ? [] : [reference]
+    } catch {
+      return []
+    }
+  })
+}
+
+function blobOf(manifest: Manifest, { digest, size, mediaType }: Descriptor): ImageBlob {
+  const isConfig = manifest.kind === 'image' && digest === manifest.config.digest
+  const role = isConfig
+    ? 'config'
+    : manifest.kind === 'index' || isManifestType(mediaType)
+      ? 'manifest'
+      : 'layer'
+  return { digest, size, mediaType, role }
+}

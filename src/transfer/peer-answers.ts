@@ -1,0 +1,59 @@
+import type { Readable } from 'node:stream'
+
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import { MAX_WHOLE_BLOB_BYTES, type HeldBlob } from '../peering/peer-messages.ts'
+import type { BlobFetcher } from './blob-fetcher.ts'
+import type { BlobTorrents } from './blob-torrents.ts'
+
+interface PeerAnswersOptions {
+  readonly store: BlobStore
+  readonly catalog: Catalog
+  readonly torrents: BlobTorrents
+  readonly fetcher: BlobFetcher
+}
+
+const MAX_RECORDS = 256
+
+/** What this node tells its peers of what it holds. */
+export class PeerAnswers {
+  readonly #options: PeerAnswersOptions
+
+  constructor(options: PeerAnswersOptions) {
+    this.#options = options
+  }
+
+  /** Which of these are here, whole or with at least one verified piece. */
+  async have(digests: readonly Digest[]): Promise<HeldBlob[]> {
+    const { store, fetcher } = this.#options
+    const held: HeldBlob[] = []
+    const moving = new Map(fetcher.snapshots().map((snapshot) => [snapshot.digest, snapshot]))
+    for (const digest of digests) {
+      const stored = await store.stat(digest)
+      if (stored) held.push({ digest, size: stored.size, state: 'complete' })
+      else if (moving.get(digest)?.state === 'moving') {
+        held.push({ digest, size: moving.get(digest)?.size ?? 0, state: 'partial' })
+      }
+    }
+    return held
+  }
+
+  /** The signed records kept for these names, whoever signed them. */
+  async references(names: readonly string[]): Promise<unknown[]> {
+    const records: unknown[] = []
+    for (const name of names) records.push(...(await this.#options.catalog.references(name)))
+    return records.slice(0, MAX_RECORDS)
+  }
+
+  metainfo(digest: Digest): Promise<Buffer | undefined> {
+    return this.#options.torrents.handOver(digest)
+  }
+
+  async blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined> {
+    const { store } = this.#options
+    const stored = await store.stat(digest)
+    if (!stored || stored.size > MAX_WHOLE_BLOB_BYTES) return undefined
+    return { size: stored.size, content: await store.open(digest) }
+  }
+}

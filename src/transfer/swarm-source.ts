@@ -1,0 +1,411 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { TorrentRecord } from '../catalog/torrent-records.ts'
+import type { Discovery } from '../discovery/discovery.ts'
+import { isOperationError, messageOf, OperationError } from '../errors.ts'
+import { rendezvousAtInfoHash } from '../membership/rendezvous-key.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { PeerClient } from '../peering/peer-client.ts'
+import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
+import type { BlobStore, PartialBlob } from '../store/blob-store.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { pieceHashOf } from '../torrent/metainfo.ts'
+import { endpointOf } from '../torrent/peer-exchange.ts'
+import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
+import type { BlobTorrents } from './blob-torrents.ts'
+import { RejectedTorrents, type BlobTransfer } from './blob-transfer.ts'
+import { addressOf, type Holder, type PeerFinder } from './peer-finder.ts'
+
+interface SwarmSourceOptions {
+  readonly store: BlobStore
+  readonly catalog: Catalog
+  readonly torrents: BlobTorrents
+  readonly engine: TorrentEngine
+  readonly finder: PeerFinder
+  readonly client: PeerClient
+  readonly directory: PeerDirectory
+  readonly discovery: Discovery
+  /** infohashes are looked up on the DHT as well, where plain clients meet */
+  readonly isPublic: boolean
+  readonly log?: Log
+}
+
+/** A blob below this is fetched from one peer in one answer. */
+export const SMALL_BLOB_BYTES = 1024 * 1024
+const SEARCH_ROUNDS = 2
+const SEARCH_AGAIN_MS = 1500
+// Without any peer that could deliver, and with peers that do not.
+const ALONE_MS = 8000
+const STALLED_MS = 15_000
+
+/** Fetches blobs from the nodes that hold them. */
+export class SwarmSource {
+  readonly #options: SwarmSourceOptions
+  readonly #log: Log
+  readonly #rejected = new RejectedTorrents()
+  readonly #moving = new Map<string, BlobTransfer>()
+
+  constructor(options: SwarmSourceOptions) {
+    this.#options = options
+    this.#log = options.log ?? silentLog
+    options.engine.on('received', ({ endpoint, nodeId, infoHash, bytes }) => {
+      const peer = nodeId === undefined ? undefined : options.directory.byId(nodeId)
+      const address = endpoint ? `${endpoint.host}:${endpoint.port}` : 'unknown'
+      if (peer) peer.bytesFrom += bytes
+      this.#moving.get(infoHash)?.onContribution({
+        peer: address,
+        ...(peer && { nodeName: peer.nodeName }),
+        bytes,
+      })
+    })
+  }
+
+  /**
+   * Brings the blob of `transfer` into the store.
+   * @param siblings other digests that will be wanted from the same peers
+   * @throws OperationError BLOB_UNKNOWN (nobody has it), TRANSFER_STALLED, BLOB_DIGEST_MISMATCH, DISK_FULL …
+   */
+  async fetch(
+    transfer: BlobTransfer,
+    siblings: readonly Digest[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const known = await this.#options.catalog.torrentOf(transfer.digest)
+    const resumable = known && !this.#rejected.has(known) ? known : undefined
+    const found = await this.#search(transfer, siblings, { resumable, signal })
+    if (transfer.size >= 0 && transfer.size < SMALL_BLOB_BYTES && found.holders.length > 0) {
+      await this.#fetchWhole(transfer, found.holders, signal)
+      return
+    }
+    const torrent = resumable ?? (await this.#metainfo(transfer, found.holders, signal))
+    await this.#fetchPieces(transfer, { ...found, torrent, siblings }, signal)
+  }
+
+  /** Looks for holders until the first one answers; gives up after a few rounds, unless it can go on without. */
+  async #search(
+    transfer: BlobTransfer,
+    siblings: readonly Digest[],
+    { resumable, signal }: { resumable: TorrentRecord | undefined; signal: AbortSignal },
+  ): Promise<{ holders: Holder[] }> {
+    const holders: Holder[] = []
+    for (let round = 0; round < SEARCH_ROUNDS && holders.length === 0; round += 1) {
+      for await (const holder of this.#holders(transfer, siblings, signal)) {
+        holders.push(holder)
+        if (transfer.size < 0) transfer.onSize(holder.blob.size)
+        if (holder.blob.state === 'complete' || transfer.size >= SMALL_BLOB_BYTES) break
+      }
+      if (holders.length === 0 && resumable) break
+    }
+    if (transfer.size < 0 && resumable) transfer.onSize(resumable.size)
+    if (holders.length === 0 && !(resumable && this.#options.isPublic)) {
+      throw new OperationError(
+        'BLOB_UNKNOWN',
+        `blob ${transfer.digest}: no node that can be found holds it`,
+      )
+    }
+    return { holders }
+  }
+
+  async *#holders(
+    transfer: BlobTransfer,
+    siblings: readonly Digest[],
+    signal: AbortSignal,
+  ): AsyncIterable<Holder> {
+    const digests = [transfer.digest, ...siblings.filter((digest) => digest !== transfer.digest)]
+    const answers = this.#options.finder.holders(digests, { images: transfer.images, signal })
+    for await (const holder of answers) {
+      if (holder.blob.digest !== transfer.digest) continue
+      if (transfer.size >= 0 && holder.blob.size !== transfer.size) continue
+      yield holder
+    }
+  }
+
+  async #fetchWhole(
+    transfer: BlobTransfer,
+    holders: readonly Holder[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    let failure: unknown
+    for (const { peer } of holders) {
+      try {
+        await this.#fetchWholeFrom(transfer, peer, signal)
+        return
+      } catch (error) {
+        signal.throwIfAborted()
+        failure = error
+        if (
+          isOperationError(error, 'BLOB_DIGEST_MISMATCH') ||
+          isOperationError(error, 'BLOB_SIZE_MISMATCH')
+        ) {
+          this.#ban(peer, 'sent a blob with wrong bytes')
+        } else if (!isOperationError(error, 'NODE_UNREACHABLE')) throw error
+        this.#options.finder.doubt(peer.nodeId, transfer.digest)
+      }
+    }
+    throw (
+      failure ?? new OperationError('BLOB_UNKNOWN', `blob ${transfer.digest}: its holders are gone`)
+    )
+  }
+
+  async #fetchWholeFrom(
+    transfer: BlobTransfer,
+    peer: KnownPeer,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { client, store } = this.#options
+    const { digest, size } = transfer
+    const content = await client.blob(addressOf(peer), digest, { signal, maxBytes: size })
+    if (!content)
+      throw new OperationError('NODE_UNREACHABLE', `${peer.nodeName} no longer has ${digest}`)
+    await store.ingest(content, { digest, size, signal })
+    peer.bytesFrom += size
+    transfer.onMoving()
+    transfer.onBytes('peers', size)
+    transfer.onContribution({
+      peer: `${peer.host}:${peer.peerPort}`,
+      nodeName: peer.nodeName,
+      bytes: size,
+    })
+  }
+
+  /** The torrent of a blob, from the first holder whose answer proves sound. */
+  async #metainfo(
+    transfer: BlobTransfer,
+    first: readonly Holder[],
+    signal: AbortSignal,
+  ): Promise<TorrentRecord> {
+    const tried = new Set<string>()
+    const tryHolder = async ({ peer }: Holder): Promise<TorrentRecord | undefined> => {
+      if (tried.has(peer.nodeId)) return undefined
+      tried.add(peer.nodeId)
+      return this.#metainfoFrom(transfer, peer, signal)
+    }
+    for (const holder of first) {
+      const torrent = await tryHolder(holder)
+      if (torrent) return torrent
+    }
+    for await (const holder of this.#holders(transfer, [], signal)) {
+      const torrent = await tryHolder(holder)
+      if (torrent) return torrent
+    }
+    throw new OperationError(
+      'BLOB_UNKNOWN',
+      `blob ${transfer.digest}: ${tried.size} nodes say that they hold it, none gave a sound torrent`,
+    )
+  }
+
+  async #metainfoFrom(
+    transfer: BlobTransfer,
+    peer: KnownPeer,
+    signal: AbortSignal,
+  ): Promise<TorrentRecord | undefined> {
+    const { client, torrents } = this.#options
+    try {
+      const bytes = await client.metainfo(addressOf(peer), transfer.digest, {
+        signal,
+        timeoutMs: 10_000,
+      })
+      if (!bytes) return undefined
+      const torrent = torrents.takeOver(bytes, transfer)
+      return this.#rejected.has(torrent) ? undefined : torrent
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#log.debug(
+        { peer: peer.nodeName, error: messageOf(error) },
+        'no sound torrent from a peer',
+      )
+      return undefined
+    }
+  }
+
+  async #fetchPieces(
+    transfer: BlobTransfer,
+    options: { torrent: TorrentRecord; holders: readonly Holder[]; siblings: readonly Digest[] },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { store, catalog, engine } = this.#options
+    const { torrent, holders } = options
+    const partial = await store.openPartial({
+      ...torrent,
+      pieceHash: (index) => pieceHashOf(torrent, index),
+    })
+    const closeContent = async () => partial[Symbol.asyncDispose]()
+    const download = await engine.download({ record: torrent, partial }, { closeContent })
+    this.#moving.set(torrent.infoHash, transfer)
+    try {
+      await catalog.putTorrent(torrent)
+      transfer.onMoving(partial)
+      for (const { peer } of holders) download.dial(addressOf(peer))
+      await this.#untilComplete(transfer, { ...options, download, signal })
+      await this.#commit(transfer, { torrent, partial, holders })
+    } catch (error) {
+      transfer.onFailed(error)
+      await download[Symbol.asyncDispose]()
+      throw error
+    } finally {
+      this.#moving.delete(torrent.infoHash)
+    }
+  }
+
+  /** Pieces come in by themselves; this finds more peers, and gives up when nothing comes any more. */
+  async #untilComplete(
+    transfer: BlobTransfer,
+    options: {
+      torrent: TorrentRecord
+      download: TorrentDownload
+      siblings: readonly Digest[]
+      signal: AbortSignal
+    },
+  ): Promise<void> {
+    const { torrent, download, siblings, signal } = options
+    const { progress } = download
+    if (progress.isComplete) return
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const stop = new AbortController()
+    const anyStop = AbortSignal.any([signal, stop.signal])
+    progress.on('piece', (_index, bytes) => transfer.onBytes('peers', bytes))
+    progress.on('badPiece', (wire, index) =>
+      this.#onBadPiece(wire, { digest: transfer.digest, index }),
+    )
+    progress.once('complete', resolve)
+    progress.once('failed', reject)
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    const watch = setInterval(() => {
+      const failure = stallOf(transfer, download)
+      if (failure) reject(failure)
+    }, 500)
+    void this.#keepSearching(transfer, { torrent, download, siblings, signal: anyStop })
+    try {
+      await promise
+    } finally {
+      clearInterval(watch)
+      stop.abort()
+    }
+  }
+
+  async #keepSearching(
+    transfer: BlobTransfer,
+    options: {
+      torrent: TorrentRecord
+      download: TorrentDownload
+      siblings: readonly Digest[]
+      signal: AbortSignal
+    },
+  ): Promise<void> {
+    const { torrent, download, siblings, signal } = options
+    while (!signal.aborted) {
+      const again = delay(SEARCH_AGAIN_MS, signal)
+      try {
+        await Promise.all([
+          this.#dialHolders(transfer, { download, siblings, signal }),
+          this.#options.isPublic ? this.#dialAtInfoHash(torrent, download, signal) : undefined,
+        ])
+      } catch (error) {
+        if (signal.aborted) return
+        this.#log.debug(
+          { digest: transfer.digest, error: messageOf(error) },
+          'search for peers failed',
+        )
+      }
+      await again
+    }
+  }
+
+  async #dialHolders(
+    transfer: BlobTransfer,
+    {
+      download,
+      siblings,
+      signal,
+    }: { download: TorrentDownload; siblings: readonly Digest[]; signal: AbortSignal },
+  ): Promise<void> {
+    for await (const { peer } of this.#holders(transfer, siblings, signal))
+      download.dial(addressOf(peer))
+  }
+
+  async #dialAtInfoHash(
+    { infoHash }: TorrentRecord,
+    download: TorrentDownload,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for await (const peer of this.#options.discovery.findPeers(rendezvousAtInfoHash(infoHash), {
+      signal,
+    })) {
+      download.dial(peer)
+    }
+  }
+
+  async #commit(
+    transfer: BlobTransfer,
+    {
+      torrent,
+      partial,
+      holders,
+    }: { torrent: TorrentRecord; partial: PartialBlob; holders: readonly Holder[] },
+  ): Promise<void> {
+    try {
+      await partial.commit()
+    } catch (error) {
+      if (isOperationError(error, 'BLOB_DIGEST_MISMATCH')) await this.#reject(torrent, holders)
+      throw error
+    }
+    transfer.onDone()
+  }
+
+  /** Right pieces of wrong content: this torrent is never taken again, nor who vouched for the whole. */
+  async #reject(torrent: TorrentRecord, holders: readonly Holder[]): Promise<void> {
+    this.#rejected.add(torrent)
+    await this.#options.catalog.removeTorrent(torrent.digest)
+    for (const { peer, blob } of holders) {
+      if (blob.state === 'complete') this.#ban(peer, 'handed over the torrent of other content')
+    }
+  }
+
+  #onBadPiece(
+    wire: Parameters<typeof endpointOf>[0],
+    { digest, index }: { digest: Digest; index: number },
+  ): void {
+    const { directory, engine } = this.#options
+    const endpoint = endpointOf(wire)
+    const peer = endpoint && directory.byAddress(endpoint.host, endpoint.port)
+    this.#log.warn(
+      { digest, piece: index, peer: peer?.nodeName ?? wire.remoteAddress },
+      'a peer sent a wrong piece and is cut off',
+    )
+    if (peer) this.#ban(peer, 'sent a piece with wrong bytes')
+    if (endpoint) engine.ban(`${endpoint.host}:${endpoint.port}`)
+    wire.destroy()
+  }
+
+  #ban(peer: KnownPeer, reason: string): void {
+    peer.badPieces += 1
+    this.#options.directory.ban(peer.nodeId, reason)
+    this.#options.engine.ban(peer.nodeId)
+    this.#options.engine.ban(`${peer.host}:${peer.peerPort}`)
+  }
+}
+
+function stallOf(transfer: BlobTransfer, download: TorrentDownload): OperationError | undefined {
+  const silentMs = Date.now() - transfer.lastProgressAtMs
+  const limitMs = download.progress.usablePeers > 0 ? STALLED_MS : ALONE_MS
+  if (silentMs < limitMs) return undefined
+  const { missingPieces } = download.progress
+  return new OperationError(
+    'TRANSFER_STALLED',
+    `blob ${transfer.digest}: nothing came for ${Math.round(silentMs / 1000)} s, ${missingPieces} pieces are missing`,
+    { details: { missingPieces, connectedPeers: download.connectedPeers } },
+  )
+}
+
+async function delay(ms: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer)
+        resolve()
+      },
+      { once: true },
+    )
+  })
+}

@@ -1,0 +1,137 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { ImageBlob, ImageRecord } from '../catalog/image-records.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import {
+  childrenOf,
+  MAX_MANIFEST_BYTES,
+  parseManifest,
+  type ImageIndex,
+  type ImageManifest,
+  type Manifest,
+} from '../oci/manifest.ts'
+import type { BlobStore, StoredBlob } from '../store/blob-store.ts'
+import { mapConcurrently } from '../support/concurrency.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+
+const READ_CONCURRENCY = 16
+const OPENING_BRACE = 0x7b
+
+/** What a rebuild looked at and put back. */
+export interface CatalogRebuild {
+  readonly blobs: number
+  readonly images: number
+}
+
+interface RebuildOptions {
+  readonly store: BlobStore
+  readonly catalog: Catalog
+  readonly log?: Log
+  readonly signal?: AbortSignal
+}
+
+/** The manifests that the store holds, and all it holds. */
+interface Holdings {
+  readonly blobs: ReadonlyMap<Digest, StoredBlob>
+  readonly manifests: ReadonlyMap<Digest, Manifest>
+}
+
+/**
+ * Puts the images back into a catalog that has lost them, from the manifests among the blobs. An image counts with
+ * its config here, an image index with at least one such image; their other blobs may be fetched later.
+ * Torrents are not put back: they are hashed when they are wanted.
+ * @throws the reason of `signal`
+ */
+export async function rebuildCatalog(options: RebuildOptions): Promise<CatalogRebuild> {
+  const { catalog, log = silentLog, signal } = options
+  const startedAt = performance.now()
+  const holdings = await surveyStore(options)
+  let images = 0
+  for (const [digest, manifest] of holdings.manifests) {
+    signal?.throwIfAborted()
+    const blobs = blobsBelow(manifest, holdings)
+    if (!blobs) continue
+    const record = await imageRecord({ digest, manifest, blobs }, options, holdings)
+    // what a power cut takes is rebuilt again
+    await catalog.putImage(record, { sync: false })
+    images += 1
+  }
+  const rebuild = { blobs: holdings.blobs.size, images }
+  log.info({ ...rebuild, ms: Math.round(performance.now() - startedAt) }, 'catalog rebuilt')
+  return rebuild
+}
+
+async function surveyStore({ store, signal }: RebuildOptions): Promise<Holdings> {
+  const blobs = new Map<Digest, StoredBlob>()
+  for await (const blob of store.list()) {
+    signal?.throwIfAborted()
+    blobs.set(blob.digest, blob)
+  }
+  const small = [...blobs.values()].filter(({ size }) => size > 0 && size <= MAX_MANIFEST_BYTES)
+  const found = await mapConcurrently(small, READ_CONCURRENCY, async (blob) => {
+    signal?.throwIfAborted()
+    const manifest = await readManifest(store, blob)
+    return manifest && ([blob.digest, manifest] as const)
+  })
+  return { blobs, manifests: new Map(found.filter((entry) => entry !== undefined)) }
+}
+
+async function readManifest(
+  store: BlobStore,
+  { digest, size }: StoredBlob,
+): Promise<Manifest | undefined> {
+  try {
+    await using file = await store.openFile(digest)
+    const [first] = await file.read(0, 1)
+    return first === OPENING_BRACE ? parseManifest(await file.read(0, size)) : undefined
+  } catch {
+    // a config, a layer that begins like JSON, or a blob that was removed a moment ago
+    return undefined
+  }
+}
+
+/** Everything below a manifest, each blob once, or undefined where too little of it is here. */
+function blobsBelow(manifest: Manifest, holdings: Holdings): ImageBlob[] | undefined {
+  const blobs =
+    manifest.kind === 'image' ? imageBlobs(manifest, holdings) : indexBlobs(manifest, holdings)
+  return blobs && [...new Map(blobs.map((blob) => [blob.digest, blob])).values()]
+}
+
+function imageBlobs(manifest: ImageManifest, { blobs }: Holdings): ImageBlob[] | undefined {
+  if (!blobs.has(manifest.config.digest)) return undefined
+  return childrenOf(manifest).map((child) =>
+    imageBlob(child, child === manifest.config ? 'config' : 'layer'),
+  )
+}
+
+function indexBlobs(index: ImageIndex, holdings: Holdings): ImageBlob[] | undefined {
+  const below = index.manifests.map(({ digest }) => {
+    const child = holdings.manifests.get(digest)
+    return child?.kind === 'image' ? imageBlobs(child, holdings) : undefined
+  })
+  if (below.every((blobs) => blobs === undefined)) return undefined
+  return index.manifests.flatMap((entry, at) => [
+    imageBlob(entry, 'manifest'),
+    ...(below[at] ?? []),
+  ])
+}
+
+function imageBlob({ digest, size, mediaType }: Descriptor, role: ImageBlob['role']): ImageBlob {
+  return { digest, size, mediaType, role }
+}
+
+/** An image that is still in the catalog keeps the time at which it came. */
+async function imageRecord(
+  { digest, manifest, blobs }: { digest: Digest; manifest: Manifest; blobs: readonly ImageBlob[] },
+  { catalog }: RebuildOptions,
+  holdings: Holdings,
+): Promise<ImageRecord> {
+  const known = await catalog.image(digest)
+  return {
+    digest,
+    mediaType: manifest.mediaType,
+    size: holdings.blobs.get(digest)?.size ?? 0,
+    blobs,
+    addedAtMs: known?.addedAtMs ?? Date.now(),
+  }
+}

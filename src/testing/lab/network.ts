@@ -1,6 +1,6 @@
 /**
  * Hosts on one machine: each has its own network namespace, all hang on one bridge. Nothing leaves
- * the machine: the bridge has no other port and the kernel does not forward.
+ * the machine: the bridge has no other port, and hosts know no route but to the bridge.
  *
  *   host 1 e0 10.77.N.1 ── veth ─┐
  *   host 2 e0 10.77.N.2 ── veth ─┼─ bridge 10.77.N.254 (this process: `gateway`)
@@ -31,6 +31,8 @@ export interface NetworkHost {
   readonly name: string
   /** Its IPv4 address, 10.77.N.i. */
   readonly address: string
+  /** The address of this test process as this host sees it. */
+  readonly gateway: string
   /** The start of a command line that runs a program in this host. */
   readonly prefix: readonly string[]
   /** Runs a command in this host; the file system is that of the machine. */
@@ -84,7 +86,7 @@ async function buildNetwork(
   owner: string,
   { hostCount, rate }: NetworkOptions,
 ): Promise<Network> {
-  const gateway = `10.77.${number}.254`
+  const gateway = gatewayAddress(number)
   const indexes = Array.from({ length: hostCount }, (_, index) => index + 1)
   await ip(
     [
@@ -112,6 +114,7 @@ function networkHost(number: number, owner: string, index: number): NetworkHost 
   return {
     name,
     address: hostAddress(number, index),
+    gateway: gatewayAddress(number),
     prefix,
     run: async (command, args, options = {}) => await run(command, args, { ...options, prefix }),
     setRate: async (rate) => await shape(number, owner, index, rate),
@@ -133,8 +136,8 @@ function hostCommands(number: number, index: number): string {
     'link set lo up',
     `addr add ${hostAddress(number, index)}/24 dev e0`,
     'link set e0 up',
-    // A default route, so that a program can also try an address that does not exist.
-    `route add default via 10.77.${number}.254`,
+    // No default route: other addresses are unreachable at once, even on a machine that forwards.
+    'route add 224.0.0.0/4 dev e0',
   ].join('\n')
 }
 
@@ -216,6 +219,10 @@ function namespacePrefix(number: number, owner: string): string {
 
 function namespaceName(number: number, owner: string, index: number): string {
   return `${namespacePrefix(number, owner)}${index}`
+}
+
+function gatewayAddress(number: number): string {
+  return `10.77.${number}.254`
 }
 
 function hostAddress(number: number, index: number): string {

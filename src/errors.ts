@@ -72,6 +72,15 @@ const CODES = {
     hint: 'Mount the data directory writable, or give another with --data-dir.',
     exitCode: 1,
   },
+  DISK_FAULTY: {
+    hint: 'The disk under the data directory reports errors: read the kernel log, and move the data directory.',
+    exitCode: 1,
+  },
+  OPEN_FILES_EXHAUSTED: {
+    hint: 'Raise the limit of open files (`ulimit -n`, or LimitNOFILE= of the unit), then try again.',
+    exitCode: 1,
+    retryable: true,
+  },
   DATA_DIR_UNUSABLE: {
     hint: 'Give a directory that this user may write, with --data-dir.',
     exitCode: 1,
@@ -97,6 +106,18 @@ const CODES = {
     hint: 'Check that the node answers, then try again.',
     exitCode: 1,
     retryable: true,
+  },
+  NODE_PERMISSION: {
+    hint: 'Run the command as the user that runs the node, or name your own with --data-dir.',
+    exitCode: 1,
+  },
+  NODE_FAILED: {
+    hint: 'This is a mistake in ddocker: read the log of the node, and report it.',
+    exitCode: 1,
+  },
+  OPERATION_UNKNOWN: {
+    hint: 'The node runs another version of ddocker: restart it with this one.',
+    exitCode: 1,
   },
   ENGINE_UNAVAILABLE: {
     hint: 'Start the engine, or point --docker-host at its socket (`none` works without an engine).',

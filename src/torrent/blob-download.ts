@@ -104,7 +104,10 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     wire.on('have-all', () => this.#countAll(wire))
     wire.on('download', () => this.#onHeard(link))
     wire.once('close', () => this.#onClose(link))
-    if (!this.isComplete) wire.interested()
+    // Not before the handshake and the bitfield, which follow in this turn of the loop.
+    setImmediate(() => {
+      if (!this.isComplete && !wire.destroyed) wire.interested()
+    })
   }
 
   /** Something changed: look for requests to make, once in this turn of the loop. */

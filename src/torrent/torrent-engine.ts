@@ -226,6 +226,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     tame(torrent, download)
     await once(torrent, 'ready', { signal: deadline(READY_TIMEOUT_MS) })
     torrent._rarityMap.destroy()
+    torrent._rarityMap = { destroy: () => {} }
     return live
   }
 

@@ -1,0 +1,364 @@
+/**
+ * Meeting on a DHT (BEP 5): the swarm's own one, where every datagram carries a MAC, or the open one.
+ *
+ *   findPeers ─▶ Lookups   ─▶ dht.lookup          first answers at once, the end when the 20 closest have answered
+ *   announce  ─▶ Announcer   ─▶ dht.announce        again when somebody new may be asked
+ *   contacts, saved nodes ─▶ ContactKeeper ─▶ routing table ─▶ saved nodes
+ *
+ * In a closed swarm a node that is asked for a key it keeps answers "me" (0.0.0.0 and its port), so that it
+ * is found before its announce has arrived anywhere; who asks puts in the address that the answer came from.
+ */
+import DHT, { type DhtNode, type DhtPeer, type DhtSource } from 'bittorrent-dht'
+import { LRUCache } from 'lru-cache'
+
+import { messageOf } from '../errors.ts'
+import type { RendezvousKey } from '../membership/rendezvous-key.ts'
+import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
+import { abortable } from '../support/deadline.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { AnnouncedPeers } from './announced-peers.ts'
+import { Announcer } from './announcer.ts'
+import { ContactKeeper } from './contact-keeper.ts'
+import { CLOSED_TUNING, PUBLIC_TUNING, type DhtTuning } from './dht-tuning.ts'
+import type { Discovery, DiscoveryStats, PeerAddress } from './discovery.ts'
+import { GuardedSocket } from './guarded-socket.ts'
+import { Lookups } from './lookups.ts'
+import { boundReplies, maxReplyBytes } from './reply-bound.ts'
+import type { SavedNodes } from './saved-nodes.ts'
+import { SourceLimit } from './source-limit.ts'
+import type { Rate } from './token-bucket.ts'
+
+interface DhtDiscoveryOptions {
+  readonly swarmKey: SwarmKey
+  /** plain BEP 5 with everybody, rather than only with those who have the key */
+  readonly isPublic: boolean
+  /** the peer port, TCP and UDP; 0 picks a free one */
+  readonly port: number
+  readonly host?: string | undefined
+  /** nodes to start from; hosts may be names */
+  readonly contacts?: readonly PeerAddress[]
+  readonly savedNodes?: SavedNodes | undefined
+  readonly log?: Log
+  readonly tuning?: Partial<DhtTuning>
+}
+
+const ALL_SOURCES_RATE: Rate = { perSecond: 2000, burst: 4000 }
+const MAX_LOOKUP_TABLES = 64
+const HOUSEKEEPING_MS = 5 * 60_000
+// A table this small is the whole swarm: whoever joins it is asked for every key.
+const SMALL_TABLE = 20
+const NEWCOMER_DEBOUNCE_MS = 100
+const MAX_MET = 4096
+const MAX_PEERS_PER_KEY = 500
+// Three times the announce interval, as long as most of mainline.
+const PEER_BOUNDS = {
+  maxAgeMs: 30 * 60_000,
+  maxPeers: 200_000,
+  maxPeersPerKey: MAX_PEERS_PER_KEY,
+}
+const MAX_PEERS_PER_PUBLIC_HOST = 32
+// BEP 5: the 8 closest. A closed swarm gives what fits, for fewer rounds.
+const MAX_NODES_FOR_STRANGERS = 8
+const MAX_NODES = 20
+const MYSELF = '0.0.0.0'
+
+/** The one user of bittorrent-dht. Peers come from whoever is asked: hints, as everywhere. */
+export class DhtDiscovery implements Discovery {
+  readonly #dht: DHT
+  readonly #socket: GuardedSocket
+  readonly #options: DhtDiscoveryOptions
+  readonly #log: Log
+  readonly #announcer: Announcer
+  readonly #keeper: ContactKeeper
+  readonly #lookups: Lookups
+  readonly #metNodes = new LRUCache<string, true>({ max: MAX_MET })
+  readonly #closing = new AbortController()
+  readonly #housekeeping: NodeJS.Timeout
+  #newcomerTimer: NodeJS.Timeout | undefined
+  #isFilled = false
+  #closed: Promise<void> | undefined
+
+  private constructor(
+    socket: GuardedSocket,
+    options: DhtDiscoveryOptions,
+    { tuning, savedNodes }: { tuning: DhtTuning; savedNodes: PeerAddress[] },
+  ) {
+    this.#socket = socket
+    this.#options = options
+    this.#log = options.log ?? silentLog
+    this.#dht = this.#makeDht(tuning)
+    this.#announcer = this.#makeAnnouncer(tuning)
+    this.#lookups = this.#makeLookups()
+    this.#keeper = this.#makeKeeper(tuning, savedNodes)
+    this.#housekeeping = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MS)
+    this.#dht.on('node', (node) => this.#onNode(node))
+    this.#dht.nodes.on('removed', () => this.#onNodeRemoved())
+    this.#dht.on('peer', (peer, key, source) => this.#onPeer(peer, key, source))
+    this.#dht.on('error', (error) => this.#log.warn({ error: error.message }, 'DHT error'))
+    this.#dht.listen()
+    this.#keeper.start()
+  }
+
+  /**
+   * Binds the peer port (UDP) and asks the contacts; does not wait for them.
+   * @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE
+   */
+  static async open(options: DhtDiscoveryOptions): Promise<DhtDiscovery> {
+    const { swarmKey, isPublic, port, host, log = silentLog } = options
+    const tuning = { ...(isPublic ? PUBLIC_TUNING : CLOSED_TUNING), ...options.tuning }
+    const savedNodes = (await options.savedNodes?.load()) ?? []
+    const socket = await GuardedSocket.open({
+      port,
+      host,
+      log,
+      ...(isPublic
+        ? { limits: limitsOf(tuning), maxReplyBytes }
+        : {
+            macKey: deriveKey(swarmKey, 'dd1/dht\0'),
+            maxReplyBytes: ({ bytes }: { bytes: number }) =>
+              maxReplyBytes({ bytes, isKnown: true }),
+          }),
+    })
+    return new DhtDiscovery(socket, options, { tuning, savedNodes })
+  }
+
+  /** The UDP port that is bound. */
+  get port(): number {
+    return this.#socket.port
+  }
+
+  announce(key: RendezvousKey): void {
+    this.#announcer.add(key)
+  }
+
+  /** What others keep of it expires within half an hour: BEP 5 knows no withdrawal. */
+  withdraw(key: RendezvousKey): void {
+    this.#announcer.remove(key)
+  }
+
+  async *findPeers(
+    key: RendezvousKey,
+    options: { signal?: AbortSignal; limit?: number } = {},
+  ): AsyncGenerator<PeerAddress> {
+    const own = this.#announcer.has(key) ? [this.#ownAddress()] : []
+    yield* this.#lookups.read(key, options, own)
+  }
+
+  /** Asks whether there is a node at this address; if there is, it comes into the routing table. */
+  addNode(address: PeerAddress): void {
+    if (!this.#closing.signal.aborted) this.#dht.addNode({ ...address })
+  }
+
+  /** Resolves when every kept key was announced, or tried and put off. */
+  async announced(): Promise<void> {
+    await this.#announcer.idle()
+  }
+
+  stats(): DiscoveryStats {
+    return {
+      dhtNodes: this.#dht.nodes.count(),
+      announcedKeys: this.#announcer.size,
+      refusedDatagrams: this.#socket.refusedCount,
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close()
+    await this.#closed
+  }
+
+  #makeDht({ timeoutMs, concurrency }: DhtTuning): DHT {
+    const dht = new DHT({
+      socket: this.#socket,
+      bootstrap: false,
+      timeout: timeoutMs,
+      concurrency,
+      maxTables: MAX_LOOKUP_TABLES,
+      maxValues: 1,
+    })
+    const { isPublic } = this.#options
+    const { _peers: unbounded } = dht
+    unbounded.destroy()
+    const maxPeersPerHost = isPublic ? MAX_PEERS_PER_PUBLIC_HOST : MAX_PEERS_PER_KEY
+    Object.assign(dht, { _peers: new AnnouncedPeers({ ...PEER_BOUNDS, maxPeersPerHost }) })
+    const { _rpc: rpc } = dht
+    boundReplies(rpc, {
+      maxNodes: isPublic ? MAX_NODES_FOR_STRANGERS : MAX_NODES,
+      budgetBytes: () => this.#socket.replyBudget ?? 0,
+      myselfAt: (key) => (!isPublic && this.#announcer.has(key) ? [this.#compactSelf()] : []),
+    })
+    return dht
+  }
+
+  #makeAnnouncer({ announcesPerSecond }: DhtTuning): Announcer {
+    return new Announcer({
+      announce: (key, signal) => this.#announceOnce(key, signal),
+      canAnnounce: () => this.#dht.nodes.count() > 0,
+      ratePerSecond: announcesPerSecond,
+      log: this.#log,
+    })
+  }
+
+  #makeLookups(): Lookups {
+    return new Lookups({
+      ready: async () => {
+        if (!this.#isFilled) await this.#keeper.firstRound
+      },
+      lookUp: (key, signal) => this.#lookUp(key, signal),
+      log: this.#log,
+    })
+  }
+
+  #makeKeeper({ timeoutMs }: DhtTuning, savedNodes: PeerAddress[]): ContactKeeper {
+    const { nodes } = this.#dht
+    return new ContactKeeper({
+      table: {
+        isEmpty: () => nodes.count() === 0,
+        has: ({ host, port }) =>
+          nodes.toArray().some((node) => node.host === host && node.port === port),
+        ping: (address) => this.addNode(address),
+      },
+      contacts: this.#options.contacts ?? [],
+      savedNodes,
+      pingTimeoutMs: timeoutMs,
+      log: this.#log,
+    })
+  }
+
+  async #announceOnce(key: string, signal: AbortSignal): Promise<void> {
+    // A table that a lookup left behind when it ended early names too few nodes to announce to.
+    const { _tables: tables } = this.#dht
+    tables.remove(key)
+    const done = Promise.withResolvers<void>()
+    this.#dht.announce(key, this.port, (error) => (error ? done.reject(error) : done.resolve()))
+    await abortable(done.promise, signal)
+  }
+
+  /** Settles when the 20 closest nodes have answered or are given up, or when `signal` fires. */
+  async #lookUp(key: string, signal: AbortSignal): Promise<void> {
+    const done = Promise.withResolvers<void>()
+    const abort = this.#dht.lookup(key, () => done.resolve())
+    await abortable(done.promise, signal).finally(abort)
+  }
+
+  #onPeer(peer: DhtPeer, keyBytes: Buffer, source: DhtSource | null): void {
+    const key = keyBytes.toString('hex') as RendezvousKey
+    if (!this.#lookups.isRunning(key)) return
+    const address = reachableAddress(peer, source, this.#options.isPublic)
+    if (address) this.#lookups.found(key, address)
+  }
+
+  #onNode(node: DhtNode): void {
+    if (node.id.equals(this.#dht.nodeId)) {
+      // One of the contacts is this node: the library would put it into its own table.
+      this.#keeper.ignore(node)
+      this.#dht.removeNode(node.id)
+      return
+    }
+    if (!this.#options.isPublic) this.#dropPredecessors(node)
+    const isNew = !this.#metNodes.has(node.id.toString('hex'))
+    this.#metNodes.set(node.id.toString('hex'), true)
+    if (!this.#isFilled) this.#onFilled()
+    else if (isNew && this.#dht.nodes.count() <= SMALL_TABLE) this.#announceToNewcomers()
+  }
+
+  /** A node that was started anew has another id; the old one would stay in the table for good. */
+  #dropPredecessors({ id, host, port }: DhtNode): void {
+    for (const other of this.#dht.nodes.toArray()) {
+      if (other.port === port && other.host === host && !other.id.equals(id)) {
+        this.#dht.removeNode(other.id)
+      }
+    }
+  }
+
+  #onFilled(): void {
+    this.#isFilled = true
+    this.#keeper.onFilled()
+    this.#meetNeighbours()
+    this.#announcer.announceAll()
+  }
+
+  #onNodeRemoved(): void {
+    if (!this.#isFilled || this.#dht.nodes.count() > 0) return
+    this.#isFilled = false
+    this.#keeper.onEmptied()
+  }
+
+  /** A lookup of our own id: finds the nodes around it, and lets them find us. */
+  #meetNeighbours(): void {
+    this.#dht.lookup(this.#dht.nodeId.toString('hex'), () => {})
+  }
+
+  #announceToNewcomers(): void {
+    this.#newcomerTimer ??= setTimeout(() => {
+      // One round after the other, however many come: a round of many keys is the larger load.
+      void this.#announcer.idle().then(() => {
+        this.#newcomerTimer = undefined
+        this.#announcer.announceAll()
+      })
+    }, NEWCOMER_DEBOUNCE_MS)
+  }
+
+  #keepHouse(): void {
+    if (this.#isFilled) this.#meetNeighbours()
+    void this.#saveNodes(this.#dht.nodes.toArray())
+  }
+
+  async #saveNodes(nodes: readonly DhtNode[]): Promise<void> {
+    try {
+      await this.#options.savedNodes?.save(nodes)
+    } catch (error) {
+      // Only the next start gets slower.
+      this.#log.warn({ error: messageOf(error) }, 'DHT nodes not saved')
+    }
+  }
+
+  #compactSelf(): Buffer {
+    const compact = Buffer.alloc(6)
+    compact.writeUInt16BE(this.port, 4)
+    return compact
+  }
+
+  #ownAddress(): PeerAddress {
+    const { host = MYSELF } = this.#options
+    return { host: host === MYSELF ? '127.0.0.1' : host, port: this.port }
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort()
+    this.#announcer.close()
+    this.#keeper.close()
+    clearInterval(this.#housekeeping)
+    clearTimeout(this.#newcomerTimer)
+    this.#lookups.close()
+    const nodes = this.#dht.nodes.toArray()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#dht.destroy(resolve)
+    await Promise.all([promise, this.#saveNodes(nodes)])
+  }
+}
+
+function limitsOf({ strangerRate, knownRate }: DhtTuning): {
+  strangers: SourceLimit
+  known: SourceLimit
+} {
+  return {
+    strangers: new SourceLimit({ perSource: strangerRate, all: ALL_SOURCES_RATE }),
+    known: new SourceLimit({ perSource: knownRate, all: ALL_SOURCES_RATE }),
+  }
+}
+
+/** Where the peer is as seen from here: "me", and what is on its loopback, is at the node that answered. */
+function reachableAddress(
+  peer: DhtPeer,
+  source: DhtSource | null,
+  isPublic: boolean,
+): PeerAddress | undefined {
+  const from = source?.address ?? source?.host
+  if (from === undefined) return peer
+  const isMyself = peer.host === MYSELF
+  const isLoopback = peer.host.startsWith('127.') && !from.startsWith('127.')
+  if (!isMyself && !isLoopback) return peer
+  // In the open swarm that would let anybody send us to our own services.
+  return isPublic ? undefined : { host: from, port: peer.port }
+}

@@ -1,0 +1,29 @@
+import type { Rate } from './token-bucket.ts'
+
+/** What differs between a LAN and the world, and between tests and life. */
+export interface DhtTuning {
+  /** a question is lost after 1 to 1.25 times this */
+  readonly timeoutMs: number
+  /** questions in flight, of all lookups together */
+  readonly concurrency: number
+  /** announces started per second; without it only their concurrency limits */
+  readonly announcesPerSecond?: number
+  /** open swarm: datagrams from an address that never answered us, which may be forged */
+  readonly strangerRate: Rate
+  /** open swarm: datagrams from a node that answered us lately */
+  readonly knownRate: Rate
+}
+
+/** For a closed swarm: an answer takes milliseconds, and whoever asks is a member. */
+export const CLOSED_TUNING: DhtTuning = {
+  timeoutMs: 500,
+  concurrency: 64,
+  strangerRate: { perSecond: 20, burst: 100 },
+  knownRate: { perSecond: 200, burst: 1000 },
+}
+
+/** For the open swarm on a network of one's own. */
+export const PUBLIC_TUNING: DhtTuning = { ...CLOSED_TUNING, announcesPerSecond: 5 }
+
+/** For mainline: as slow and as gentle as its other clients. */
+export const MAINLINE_TUNING: DhtTuning = { ...PUBLIC_TUNING, timeoutMs: 2000, concurrency: 16 }

@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto'
+import type { RemoteInfo } from 'node:dgram'
+import { isIPv4 } from 'node:net'
+
+import { LRUCache } from 'lru-cache'
+
+import { messageOf } from '../errors.ts'
+import type { RendezvousKey } from '../membership/rendezvous-key.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { formatPeerAddress, type PeerAddress } from './discovery.ts'
+import { formatLanMessage, parseLanMessage } from './lan-message.ts'
+import { LAN_GROUPS, LanSocket } from './lan-socket.ts'
+import { TokenBucket } from './token-bucket.ts'
+
+interface LanDiscoveryOptions {
+  /** the one key that is announced: where the nodes of the swarm meet */
+  readonly nodesKey: RendezvousKey
+  readonly peerPort: number
+  /** a node of this swarm was heard: IPv4 only, as the DHT is */
+  readonly onNode: (address: PeerAddress) => void
+  /** IPv4 addresses of interfaces; without it all, and IPv6 as well */
+  readonly interfaces?: readonly string[] | undefined
+  readonly groupPort?: number
+  readonly log?: Log
+}
+
+// BEP 14
+const GROUP_PORT = 6771
+const INTERVAL_MS = 60_000
+// A datagram may be lost, and the first is sent while others still start.
+const SECOND_MESSAGE_MS = 500
+// Newcomers are answered, but not each one alone, and not by all at the same time.
+const MIN_GAP_MS = 2_000
+const ANSWER_SPREAD_MS_PER_NODE = 10
+const MAX_ANSWER_SPREAD_MS = 1_000
+const FORGET_MS = 5 * INTERVAL_MS
+const MAX_NODES = 1024
+const MESSAGES = { perSecond: 50, burst: 200 }
+
+/**
+ * Nodes of one LAN find each other by multicast (BEP 14): one socket per family, one key in all. Where
+ * there is no multicast it finds nobody and does no harm.
+ */
+export class LanDiscovery {
+  readonly #options: LanDiscoveryOptions
+  readonly #log: Log
+  readonly #cookie = randomBytes(8).toString('hex')
+  readonly #heard = new LRUCache<string, PeerAddress>({ max: MAX_NODES, ttl: FORGET_MS })
+  readonly #bucket = new TokenBucket(MESSAGES, performance.now())
+  #sockets: readonly LanSocket[] = []
+  #timer: NodeJS.Timeout | undefined
+  #nextAtMs = Infinity
+  #lastSentAtMs = -Infinity
+  #isClosed = false
+
+  private constructor(options: LanDiscoveryOptions) {
+    this.#options = options
+    this.#log = options.log ?? silentLog
+  }
+
+  /** Never throws: without multicast there is a line in the log. */
+  static async open(options: LanDiscoveryOptions): Promise<LanDiscovery> {
+    const lan = new LanDiscovery(options)
+    await lan.#openSockets()
+    void lan.#announce(SECOND_MESSAGE_MS)
+    return lan
+  }
+
+  /** The port of the group; 0 if there is no multicast. */
+  get groupPort(): number {
+    return this.#sockets[0]?.port ?? 0
+  }
+
+  /** The nodes that were heard within the last minutes, if it is their key. */
+  peersAt(key: RendezvousKey): PeerAddress[] {
+    return key === this.#options.nodesKey ? [...this.#heard.values()] : []
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    clearTimeout(this.#timer)
+    await Promise.all(this.#sockets.map((socket) => socket.close()))
+  }
+
+  async #openSockets(): Promise<void> {
+    const { interfaces, groupPort = GROUP_PORT } = this.#options
+    const groups = interfaces ? LAN_GROUPS.filter(({ type }) => type === 'udp4') : LAN_GROUPS
+    const onMessage = (datagram: Buffer, source: RemoteInfo) => this.#onMessage(datagram, source)
+    const opened = await Promise.allSettled(
+      groups.map((group) =>
+        LanSocket.open({ group, groupPort, interfaces, onMessage, log: this.#log }),
+      ),
+    )
+    this.#sockets = opened.flatMap((result) =>
+      result.status === 'fulfilled' ? [result.value] : [],
+    )
+    if (this.#sockets.length > 0) return
+    const [failed] = opened.flatMap((result) =>
+      result.status === 'rejected' ? [messageOf(result.reason)] : [],
+    )
+    this.#log.warn({ error: failed }, 'no multicast here: nodes of this LAN are not found by it')
+  }
+
+  async #announce(nextInMs: number): Promise<void> {
+    const { nodesKey, peerPort } = this.#options
+    this.#lastSentAtMs = performance.now()
+    this.#nextAtMs = Infinity
+    this.#announceIn(nextInMs)
+    const content = { infoHash: nodesKey, port: peerPort, cookie: this.#cookie }
+    const sent = this.#sockets.map((socket) =>
+      socket.send(formatLanMessage(content, { group: socket.group, groupPort: socket.port })),
+    )
+    await Promise.all(sent)
+  }
+
+  /** The next message goes out then, or earlier. */
+  #announceIn(delayMs: number): void {
+    const atMs = performance.now() + delayMs
+    if (this.#isClosed || atMs >= this.#nextAtMs) return
+    this.#nextAtMs = atMs
+    clearTimeout(this.#timer)
+    const intervalMs = INTERVAL_MS * (0.9 + 0.2 * Math.random())
+    this.#timer = setTimeout(() => void this.#announce(intervalMs), delayMs)
+  }
+
+  #onMessage(datagram: Buffer, { address, port }: RemoteInfo): void {
+    if (this.#isClosed || port === 0 || !this.#bucket.take(performance.now())) return
+    const message = parseLanMessage(datagram)
+    const { nodesKey } = this.#options
+    if (!message?.infoHashes.includes(nodesKey) || message.cookie === this.#cookie) return
+    this.#onNode({ host: address, port: message.port })
+  }
+
+  #onNode(address: PeerAddress): void {
+    const name = formatPeerAddress(address)
+    const isNew = !this.#heard.has(name)
+    this.#heard.set(name, address)
+    if (isIPv4(address.host)) this.#options.onNode(address)
+    if (isNew) this.#answer()
+  }
+
+  #answer(): void {
+    const spreadMs = Math.min(MAX_ANSWER_SPREAD_MS, this.#heard.size * ANSWER_SPREAD_MS_PER_NODE)
+    const gapMs = Math.max(0, this.#lastSentAtMs + MIN_GAP_MS - performance.now())
+    this.#announceIn(gapMs + Math.random() * spreadMs)
+  }
+}

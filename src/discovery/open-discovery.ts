@@ -1,0 +1,107 @@
+import type { RendezvousKey } from '../membership/rendezvous-key.ts'
+import { swarmIdOf, type SwarmKey } from '../membership/swarm-key.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { CombinedDiscovery } from './combined-discovery.ts'
+import { DhtDiscovery } from './dht-discovery.ts'
+import { MAINLINE_TUNING } from './dht-tuning.ts'
+import type { Discovery, PeerAddress } from './discovery.ts'
+import type { DiscoverySetting } from './discovery-setting.ts'
+import { LanDiscovery } from './lan-discovery.ts'
+import { SavedNodes } from './saved-nodes.ts'
+import { StaticDiscovery } from './static-discovery.ts'
+
+interface OpenDiscoveryOptions {
+  readonly swarmKey: SwarmKey
+  /** plain BEP 5, as every BitTorrent client speaks it */
+  readonly isPublic: boolean
+  readonly settings: readonly DiscoverySetting[]
+  /** an IPv4 address to bind; all of them without it, and with `0.0.0.0` or `::` */
+  readonly host?: string | undefined
+  /** the peer port: this number is bound for UDP, and announced for TCP */
+  readonly port: number
+  /** where the nodes of the DHT are kept: `dht-nodes.json` */
+  readonly stateDir: string
+  /** where the nodes of the swarm meet: what `lan` announces */
+  readonly nodesKey: RendezvousKey
+  readonly log?: Log
+}
+
+/** The well-known ways into mainline. */
+export const MAINLINE_ROUTERS: readonly PeerAddress[] = [
+  { host: 'router.bittorrent.com', port: 6881 },
+  { host: 'dht.transmissionbt.com', port: 6881 },
+  { host: 'dht.libtorrent.org', port: 25401 },
+]
+
+/**
+ * Opens what `--discovery` says. The DHT answers in any case, also with `none`; nobody is asked who is
+ * not named in the settings or was met through those. `mainline` works in the open swarm; in a closed
+ * one it does nothing yet (the encrypted meeting item of BEP 44 comes later).
+ * @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE
+ */
+export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Discovery> {
+  const { swarmKey, isPublic, settings, port, stateDir, log = silentLog } = options
+  await using opened = new AsyncDisposableStack()
+  const host = isAnyAddress(options.host) ? undefined : options.host
+  const usesMainline = isPublic && settings.some(({ kind }) => kind === 'mainline')
+  if (!isPublic && settings.some(({ kind }) => kind === 'mainline')) {
+    log.debug({}, 'mainline does nothing yet in a closed swarm')
+  }
+  const asksNobody = settings.some(({ kind }) => kind === 'none')
+  const dht = opened.use(
+    await DhtDiscovery.open({
+      swarmKey,
+      isPublic,
+      host,
+      port,
+      log,
+      contacts: contactsOf(settings, { isPublic }),
+      savedNodes: asksNobody
+        ? undefined
+        : new SavedNodes({ stateDir, swarmId: swarmIdOf(swarmKey) }),
+      ...(usesMainline ? { tuning: MAINLINE_TUNING } : {}),
+    }),
+  )
+  const lan = settings.some(({ kind }) => kind === 'lan')
+    ? opened.use(await openLan(dht, { ...options, host, log }))
+    : undefined
+  return new CombinedDiscovery({ dht, lan, named: namedPeersOf(settings, log) }, opened.move())
+}
+
+/** The nodes that the DHT starts from; hosts may be names. Pure. */
+export function contactsOf(
+  settings: readonly DiscoverySetting[],
+  { isPublic }: { isPublic: boolean },
+): PeerAddress[] {
+  return settings.flatMap((setting) => {
+    if ('address' in setting) return [setting.address]
+    if (setting.kind === 'dns') return [{ host: setting.name, port: setting.port }]
+    return setting.kind === 'mainline' && isPublic ? MAINLINE_ROUTERS : []
+  })
+}
+
+function namedPeersOf(settings: readonly DiscoverySetting[], log: Log): StaticDiscovery {
+  return new StaticDiscovery({
+    peers: settings.flatMap((setting) => (setting.kind === 'static' ? [setting.address] : [])),
+    names: settings.flatMap((setting) => (setting.kind === 'dns' ? [setting] : [])),
+    log,
+  })
+}
+
+async function openLan(
+  dht: DhtDiscovery,
+  { nodesKey, host, log = silentLog }: OpenDiscoveryOptions,
+): Promise<LanDiscovery> {
+  return await LanDiscovery.open({
+    nodesKey,
+    peerPort: dht.port,
+    onNode: (address) => dht.addNode(address),
+    // Who listens on one address is not found on the others.
+    interfaces: host === undefined ? undefined : [host],
+    log,
+  })
+}
+
+function isAnyAddress(host: string | undefined): boolean {
+  return host === undefined || host === '' || host === '0.0.0.0' || host === '::'
+}

@@ -12,10 +12,15 @@ export interface KnownPeer extends NodeHello {
   badPieces: number
   bannedUntilMs: number
   banReason?: string
+  /** it did not answer: not asked again before this */
+  silentUntilMs: number
 }
 
 const MAX_PEERS = 5000
 const BAN_MS = 3600e3
+// A node that did not answer is left alone for a moment; after an hour it is no longer expected back.
+const SILENT_MS = 5000
+const GONE_MS = 3600e3
 
 /** The nodes this one knows, by id; who misbehaved is remembered and left out. */
 export class PeerDirectory {
@@ -39,6 +44,7 @@ export class PeerDirectory {
       ...hello,
       host: normaliseHost(host),
       seenAtMs: nowMs,
+      silentUntilMs: 0,
     }
     if (hello.nodeId === this.#ownId) return peer
     this.#peers.set(hello.nodeId, peer)
@@ -57,11 +63,16 @@ export class PeerDirectory {
 
   /** Those that may be asked, the most recently seen first. */
   usable(nowMs: number = Date.now()): KnownPeer[] {
-    return this.all().filter((peer) => peer.bannedUntilMs <= nowMs)
+    return this.all(nowMs).filter(
+      (peer) => peer.bannedUntilMs <= nowMs && peer.silentUntilMs <= nowMs,
+    )
   }
 
-  all(): KnownPeer[] {
-    return [...this.#peers.values()].sort((a, b) => b.seenAtMs - a.seenAtMs)
+  /** Everybody who was seen in the last hour, those who do not answer now among them. */
+  all(nowMs: number = Date.now()): KnownPeer[] {
+    return [...this.#peers.values()]
+      .filter(({ seenAtMs, bannedUntilMs }) => nowMs - seenAtMs < GONE_MS || bannedUntilMs > nowMs)
+      .sort((a, b) => b.seenAtMs - a.seenAtMs)
   }
 
   /** Nobody asks or dials a banned node for an hour. */
@@ -76,10 +87,10 @@ export class PeerDirectory {
     return peer !== undefined && peer.bannedUntilMs > nowMs
   }
 
-  /** A node that does not answer is not offered again until it is found anew. */
-  forget(nodeId: string): void {
+  /** A node that did not answer: the next questions go to others. */
+  onSilent(nodeId: string, nowMs: number = Date.now()): void {
     const peer = this.#peers.get(nodeId)
-    if (peer && peer.bannedUntilMs === 0) this.#peers.delete(nodeId)
+    if (peer) peer.silentUntilMs = nowMs + SILENT_MS
   }
 }
 

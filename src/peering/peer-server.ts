@@ -33,6 +33,8 @@ export interface PeerHandlers {
   metainfo(digest: Digest): Promise<Uint8Array | undefined>
   blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined>
   warm(order: WarmOrder, options: { signal: AbortSignal }): AsyncIterable<WarmReport>
+  /** takes over a socket on which BitTorrent begins; nothing was read from it */
+  bitTorrent(socket: Socket): void
 }
 
 interface PeerServerOptions {
@@ -42,8 +44,6 @@ interface PeerServerOptions {
   port: number
   verifier: RequestVerifier
   handlers: PeerHandlers
-  /** takes over a socket on which BitTorrent begins; nothing was read from it */
-  onBitTorrent(socket: Socket): void
   log?: Log
 }
 
@@ -143,8 +143,15 @@ export class PeerServer implements AsyncDisposable {
     socket.setTimeout(0)
     socket.removeAllListeners('timeout')
     socket.unshift(first)
-    if (first[0] === BITTORRENT_FIRST_BYTE) this.#options.onBitTorrent(socket)
-    else this.#http.emit('connection', socket)
+    if (first[0] !== BITTORRENT_FIRST_BYTE) {
+      this.#http.emit('connection', socket)
+      return
+    }
+    try {
+      this.#options.handlers.bitTorrent(socket)
+    } catch {
+      socket.destroy()
+    }
   }
 
   async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -6,6 +6,7 @@ import type { Torrent } from 'webtorrent'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
+import type { TokenBucket } from '../support/token-bucket.ts'
 import { pieceHashOf } from './metainfo.ts'
 import { PieceDownload, type BlockPeer } from './piece-download.ts'
 import { BLOCK_BYTES } from './piece-length.ts'
@@ -37,6 +38,8 @@ interface BlobDownloadOptions {
   /** pieces behind the first missing one that are fetched before all others */
   readonly window?: number
   readonly random?: () => number
+  /** what all downloads of this node may take together */
+  readonly limit?: TokenBucket | undefined
 }
 
 const DEFAULT_WINDOW = 64
@@ -68,7 +71,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   constructor(options: BlobDownloadOptions) {
     super()
-    this.#options = { window: DEFAULT_WINDOW, random: Math.random, ...options }
+    this.#options = { window: DEFAULT_WINDOW, random: Math.random, limit: undefined, ...options }
     const { partial } = options
     this.#availability = new Uint16Array(partial.pieceCount)
     this.#taken = new Uint8Array(partial.pieceCount)
@@ -158,7 +161,14 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     const depth = this.#depthOf(wire)
     if (wire.requests.length > depth / 2) return
     if (wire.requests.length === 0) link.heardAtMs = Date.now()
-    while (wire.requests.length < depth && this.#askNext(link));
+    while (wire.requests.length < depth && this.#mayAsk() && this.#askNext(link));
+  }
+
+  /** Under a download limit, asks again when there is room. */
+  #mayAsk(): boolean {
+    const waitMs = this.#options.limit?.take(BLOCK_BYTES) ?? 0
+    if (waitMs > 0) setTimeout(() => this.schedule(), waitMs).unref()
+    return waitMs === 0
   }
 
   #depthOf(wire: Wire): number {

@@ -9,6 +9,7 @@ import Peer from 'webtorrent/lib/peer.js'
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 import { deadline } from '../support/deadline.ts'
+import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
 import { BlockSource, unusedChunkStore, type VerifiedBytes } from './block-source.ts'
@@ -31,6 +32,7 @@ interface TorrentEngineOptions {
   readonly peerPort: number
   readonly nodeId: string
   readonly uploadBytesPerSecond?: number
+  readonly downloadBytesPerSecond?: number
   /** the blob behind an infohash, if this node holds it */
   load(infoHash: string): Promise<SeedContent | undefined>
   readonly log?: Log
@@ -85,6 +87,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   readonly #client: WebTorrent
   readonly #live = new Map<string, Promise<LiveTorrent | undefined>>()
   readonly #uploads: UploadQueue
+  readonly #downloadLimit: TokenBucket | undefined
   readonly #log: Log
   readonly #banned = new Set<string>()
   readonly #sweep: NodeJS.Timeout
@@ -94,7 +97,9 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     this.#options = options
     this.#client = client
     this.#log = options.log ?? silentLog
-    const { uploadBytesPerSecond } = options
+    const { uploadBytesPerSecond, downloadBytesPerSecond } = options
+    this.#downloadLimit =
+      downloadBytesPerSecond === undefined ? undefined : new TokenBucket(downloadBytesPerSecond)
     this.#uploads = new UploadQueue({
       ...(uploadBytesPerSecond !== undefined && { bytesPerSecond: uploadBytesPerSecond }),
     })
@@ -214,7 +219,8 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   }): Promise<LiveTorrent> {
     const { record, content, partial } = options
     const torrent = this.#add(record, partial)
-    const download = partial && new BlobDownload({ torrent, record, partial })
+    const limit = this.#downloadLimit
+    const download = partial && new BlobDownload({ torrent, record, partial, limit })
     const live: LiveTorrent = {
       torrent,
       record,

@@ -25,6 +25,9 @@ interface ImageRegisterOptions {
   readonly isPublic: boolean
 }
 
+/** The pin of images that came from an archive and not from the engine. */
+export const IMPORTED = 'imported'
+
 /** Notes which images this node holds and what they are called, and tells the swarm: the only announcer. */
 export class ImageRegister {
   readonly #options: ImageRegisterOptions
@@ -78,7 +81,7 @@ export class ImageRegister {
     name: Reference,
     manifest: Pick<Descriptor, 'digest' | 'mediaType' | 'size'>,
   ): Promise<void> {
-    const { catalog, identity, swarmKey, nodeName, keys, discovery } = this.#options
+    const { catalog, identity, swarmKey, nodeName } = this.#options
     const canonical = canonicalName(name)
     const own = (await catalog.references(canonical)).find(
       ({ nodeId }) => nodeId === identity.nodeId,
@@ -93,7 +96,12 @@ export class ImageRegister {
         ),
       )
     }
-    discovery?.announce(keys.reference(canonical))
+    this.announceName(name)
+  }
+
+  /** This node can say what `name` means, by a record of its own or of another. */
+  announceName(name: Reference): void {
+    this.#options.discovery?.announce(this.#options.keys.reference(canonicalName(name)))
   }
 
   /** This node no longer says what `name` means. */
@@ -103,6 +111,22 @@ export class ImageRegister {
     await catalog.removeReference(canonical, identity.nodeId)
     const left = await catalog.references(canonical)
     if (left.length === 0) discovery?.withdraw(keys.reference(canonical))
+  }
+
+  /**
+   * Withdraws the names that this node signed and that are not among `names`: the engine no longer has them.
+   * Imported images keep theirs, the engine never had them.
+   */
+  async keepNames(names: readonly Reference[]): Promise<void> {
+    const { catalog, identity } = this.#options
+    const kept = new Set(names.map(canonicalName))
+    const imported = new Set<Digest>()
+    for await (const { digest, reason } of catalog.pins())
+      if (reason === IMPORTED) imported.add(digest)
+    for await (const { name, nodeId, digest } of catalog.allReferences()) {
+      if (nodeId !== identity.nodeId || kept.has(name) || imported.has(digest)) continue
+      await this.removeName(parseReference(name))
+    }
   }
 
   async #announceImage(image: ImageRecord): Promise<void> {

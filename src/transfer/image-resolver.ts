@@ -73,6 +73,17 @@ export class ImageResolver {
     return digest
   }
 
+  /** The manifest a reference means; this node can say so from now on. */
+  async find(
+    reference: Reference,
+    { signal }: { signal: AbortSignal },
+  ): Promise<ResolvedManifest | undefined> {
+    const digest = await this.resolve(reference, { signal })
+    const manifest = digest && (await this.manifest(digest, { signal }))
+    if (manifest && reference.tag !== undefined) this.#options.register.announceName(reference)
+    return manifest
+  }
+
   /** The manifest of a digest: from the store, else from the nodes that hold it. */
   async manifest(
     digest: Digest,
@@ -94,9 +105,9 @@ export class ImageResolver {
     reference: Reference,
     { signal }: { signal: AbortSignal },
   ): Promise<ResolvedManifest> {
-    const digest = await this.resolve(reference, { signal })
-    const manifest = digest && (await this.manifest(digest, { signal }))
+    const manifest = await this.find(reference, { signal })
     if (manifest) return manifest
+    const digest = await this.resolve(reference, { signal })
     throw new OperationError(
       'IMAGE_UNKNOWN',
       digest

@@ -59,9 +59,16 @@ export class PeerFinder {
     const { directory } = this.#options
     const key = formatPeerAddress(address)
     const known = directory.byAddress(address.host, address.port)
-    if (known && Date.now() - known.seenAtMs < HELLO_MS) return usable(known)
+    const isFresh = known && Date.now() - known.seenAtMs < HELLO_MS && known.silentUntilMs === 0
+    if (isFresh) return usable(known)
     if (this.#silent.has(key)) return undefined
     return this.#meeting.run(key, () => this.#sayHello(address, key))
+  }
+
+  /** Says hello again to a member that has not been heard of for a while. */
+  async greet(peer: KnownPeer): Promise<void> {
+    if (Date.now() - peer.seenAtMs < HELLO_MS / 2) return
+    await this.#sayHello(addressOf(peer), formatPeerAddress(addressOf(peer)))
   }
 
   /** All members that can be found in `LOOKUP_MS`, as they are found; known ones come first. */
@@ -160,7 +167,7 @@ export class PeerFinder {
       options.signal?.throwIfAborted()
       if (isOperationError(error, 'NODE_UNREACHABLE')) {
         this.#silent.set(formatPeerAddress(addressOf(peer)), true)
-        directory.forget(peer.nodeId)
+        directory.onSilent(peer.nodeId)
       }
       this.#log.debug(
         { peer: peer.nodeName, error: String(error) },

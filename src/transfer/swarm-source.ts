@@ -26,6 +26,8 @@ interface SwarmSourceOptions {
   readonly discovery: Discovery
   /** infohashes are looked up on the DHT as well, where plain clients meet */
   readonly isPublic: boolean
+  /** told of a peer that sent wrong bytes */
+  readonly onBadPeer?: (peer: KnownPeer) => void
   readonly log?: Log
 }
 
@@ -379,6 +381,7 @@ export class SwarmSource {
   #ban(peer: KnownPeer, reason: string): void {
     peer.badPieces += 1
     this.#options.directory.ban(peer.nodeId, reason)
+    this.#options.onBadPeer?.(peer)
     this.#options.engine.ban(peer.nodeId)
     this.#options.engine.ban(`${peer.host}:${peer.peerPort}`)
   }

@@ -1,0 +1,375 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { Catalog } from './catalog/catalog.ts'
+import type { Config } from './config/options.ts'
+import type { NodeOperations } from './control/control-protocol.ts'
+import { ControlServer } from './control/control-server.ts'
+import type { Discovery } from './discovery/discovery.ts'
+import { parseDiscovery } from './discovery/discovery-setting.ts'
+import { openDiscovery } from './discovery/open-discovery.ts'
+import { isOperationError, OperationError, systemCodeOf } from './errors.ts'
+import { listen, type HttpServer } from './http/listen.ts'
+import { openNodeIdentity, type NodeIdentity } from './membership/node-identity.ts'
+import { RendezvousKeys } from './membership/rendezvous-key.ts'
+import { RequestVerifier } from './membership/request-proof.ts'
+import {
+  formatInvite,
+  openSwarmKey,
+  PUBLIC_SWARM_KEY,
+  readSwarmKey,
+  swarmIdOf,
+  type SwarmKey,
+} from './membership/swarm-key.ts'
+import { EngineImages } from './node/engine-images.ts'
+import {
+  importOperation,
+  pullOperation,
+  seedOperations,
+  torrentOperation,
+} from './node/image-operations.ts'
+import { keepMeeting } from './node/keep-meeting.ts'
+import { RunningStatus } from './node/running-status.ts'
+import { swarmBackend } from './node/registry-backend.ts'
+import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
+import { PeerClient } from './peering/peer-client.ts'
+import { PeerDirectory } from './peering/peer-directory.ts'
+import type { NodeHello } from './peering/peer-messages.ts'
+import { PeerServer, type PeerHandlers } from './peering/peer-server.ts'
+import { createRegistryApp } from './registry/app.ts'
+import { createStatusRoutes } from './status/status-routes.ts'
+import { DiskBlobStore } from './store/disk-blob-store.ts'
+import type { Log } from './telemetry/log.ts'
+import { Metrics } from './telemetry/metrics.ts'
+import { TorrentEngine } from './torrent/torrent-engine.ts'
+import { BlobFetcher } from './transfer/blob-fetcher.ts'
+import { BlobTorrents } from './transfer/blob-torrents.ts'
+import { rebuildCatalog } from './transfer/catalog-rebuild.ts'
+import { ImagePuller } from './transfer/image-puller.ts'
+import { ImageRegister } from './transfer/image-register.ts'
+import { ImageResolver } from './transfer/image-resolver.ts'
+import { ImageSeeder } from './transfer/image-seeder.ts'
+import { PeerAnswers } from './transfer/peer-answers.ts'
+import { PeerFinder } from './transfer/peer-finder.ts'
+import { SwarmSource } from './transfer/swarm-source.ts'
+import { VERSION } from './version.ts'
+
+/** What a started node says of itself on its `ready` line. */
+export interface ReadyLine {
+  readonly registry: string
+  readonly peerPort: number
+  readonly nodeId: string
+  readonly nodeName: string
+  readonly swarmId: string
+}
+
+/** A node until it is disposed. */
+export interface RunningNode extends AsyncDisposable {
+  readonly ready: ReadyLine
+  readonly operations: NodeOperations
+}
+
+/** What works on a data directory while no node runs on it. */
+export interface OfflineNode extends AsyncDisposable {
+  readonly operations: Pick<NodeOperations, 'import' | 'torrent' | 'swarmId' | 'swarmInvite'>
+}
+
+interface OpenOptions {
+  readonly log: Log
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Opens every room in order: what this node holds, who it is, how peers reach it, what it fetches, and the
+ * doors. Disposing closes them in the opposite order.
+ * @throws OperationError DATA_DIR_UNUSABLE, DATA_DIR_IN_USE, DISK_READ_ONLY, PORT_IN_USE, ADDRESS_UNUSABLE,
+ * SWARM_KEY_INVALID, CONFIG_INVALID
+ */
+export async function openNode(config: Config, { log, signal }: OpenOptions): Promise<RunningNode> {
+  signal?.throwIfAborted()
+  await using rooms = new AsyncDisposableStack()
+  const isPublic = config.swarm === 'public'
+  const settings = parseDiscovery(config.discovery)
+  const { store, catalog, identity, swarmKey } = await openHoldings(config, { log, rooms })
+  const keys = new RendezvousKeys(swarmKey)
+  const torrents = new BlobTorrents({ store, catalog, swarmKey })
+  const metrics = new Metrics()
+
+  // Who is there: peers are answered as soon as the rooms behind the answers are open.
+  const client = rooms.use(new PeerClient(swarmKey))
+  const directory = new PeerDirectory(identity.nodeId)
+  const late = lateHandlers()
+  const { peerServer, discovery } = await openPeerPort(config, {
+    rooms,
+    log,
+    verifier: new RequestVerifier(swarmKey),
+    handlers: late.handlers,
+    open: (port) =>
+      openDiscovery({
+        swarmKey,
+        isPublic,
+        settings,
+        host: config.peerHost,
+        port,
+        stateDir: config.dataDir,
+        nodesKey: keys.nodes,
+        log,
+      }),
+  })
+  const peerPort = peerServer.port
+  const self = (): NodeHello => ({
+    nodeId: identity.nodeId,
+    nodeName: config.nodeName,
+    version: VERSION,
+    peerPort,
+  })
+
+  // What moves: torrents, who holds what, one transfer per blob.
+  const { uploadBytesPerSecond, downloadBytesPerSecond } = config
+  const engine = rooms.use(
+    await TorrentEngine.open({
+      peerPort,
+      nodeId: identity.nodeId,
+      load: (infoHash) => torrents.open(infoHash),
+      log,
+      ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
+      ...(downloadBytesPerSecond !== undefined && { downloadBytesPerSecond }),
+    }),
+  )
+  const finder = new PeerFinder({ discovery, client, directory, keys, self, log })
+  const status = new RunningStatus({
+    ...{ config, metrics, store, catalog, directory, discovery, engine },
+  })
+  const swarm = new SwarmSource({
+    ...{ store, catalog, torrents, engine, finder, client, directory, discovery, isPublic, log },
+    onBadPeer: (peer) => status.onBadPeer(peer),
+  })
+  const fetcher = rooms.use(
+    new BlobFetcher({
+      store,
+      catalog,
+      swarm,
+      onEnded: (snapshot) => status.onTransferEnded(snapshot),
+      onStoreRead: (bytes) => metrics.countBlobBytes('store', bytes),
+      log,
+    }),
+  )
+
+  // What images are: names, manifests, the engine of this host.
+  const register = new ImageRegister({
+    ...{ store, catalog, keys, identity, swarmKey, discovery, isPublic },
+    nodeName: config.nodeName,
+  })
+  const resolver = new ImageResolver({
+    ...{ catalog, store, fetcher, finder, client, register, keys, swarmKey, log },
+  })
+  const stopping = new AbortController()
+  let doorAddresses: readonly string[] = []
+  const doors = () => doorAddresses
+  const seeder = new ImageSeeder({ catalog, register, doors })
+  const puller = new ImagePuller({ resolver, fetcher, store })
+  const engineImages = new EngineImages({
+    ...{ store, catalog, register, seeder, doors, log },
+    dockerHost: config.dockerHost,
+  })
+
+  // The doors: peers, the engine, commands.
+  late.answer(peerHandlers())
+  const door = rooms.adopt(
+    await listen(
+      createRegistryApp({
+        backend: swarmBackend({ resolver, fetcher }),
+        hosts: [config.registry.host],
+        log,
+        metrics,
+        pages: [createStatusRoutes({ source: status, metrics, log, signal: stopping.signal })],
+      }),
+      config.registry,
+      { log },
+    ),
+    (server) => server.drain(),
+  )
+  doorAddresses = [...door.addresses, `localhost:${door.port}`]
+  const ready: ReadyLine = {
+    registry: registryAddress(door),
+    peerPort,
+    nodeId: identity.nodeId,
+    nodeName: config.nodeName,
+    swarmId: swarmIdOf(swarmKey),
+  }
+  const offline = { store, catalog, seeder, torrents, doors }
+  const operations: NodeOperations = {
+    import: importOperation(offline),
+    torrent: torrentOperation(offline),
+    ...seedOperations(engineImages, doors),
+    pull: pullOperation({ puller, engine: engineImages, doors }),
+    warm: warmOperation({
+      ...{ puller, engine: engineImages, finder, directory, client, self },
+      address: () => `${config.peerHost ?? '127.0.0.1'}:${peerPort}`,
+    }),
+    ...swarmOperations(swarmKey),
+    list: async () => ({ images: await status.images() }),
+    status: () => status.status(),
+    peers: async () => ({ peers: await status.peers() }),
+  }
+  status.open({ ready, fetcher, engineImages })
+  rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
+  rooms.use(keepMeeting({ finder, log }))
+  await register.announceAll()
+  const opened = rooms.move()
+  opened.defer(() => stopping.abort())
+  return { ready, operations, [Symbol.asyncDispose]: () => opened.disposeAsync() }
+
+  function peerHandlers(): PeerHandlers {
+    const answers = new PeerAnswers({ store, catalog, torrents, fetcher })
+    return {
+      hello: (caller, address) => {
+        directory.meet(caller, address)
+        return self()
+      },
+      have: (digests) => answers.have(digests),
+      references: (names) => answers.references(names),
+      metainfo: (digest) => answers.metainfo(digest),
+      blob: (digest) => answers.blob(digest),
+      warm: (order, options) =>
+        obeyWarmOrder(order, { puller, engine: engineImages, self }, options.signal),
+      bitTorrent: (socket) => engine.accept(socket),
+    }
+  }
+}
+
+/**
+ * Opens what commands can do without a node: nothing is announced before the next start.
+ * @throws OperationError as {@link openNode}; DATA_DIR_IN_USE while a node runs
+ */
+export async function openOffline(config: Config, { log }: OpenOptions): Promise<OfflineNode> {
+  await using rooms = new AsyncDisposableStack()
+  const { store, catalog, identity, swarmKey } = await openHoldings(config, { log, rooms })
+  const register = new ImageRegister({
+    ...{ store, catalog, identity, swarmKey },
+    keys: new RendezvousKeys(swarmKey),
+    nodeName: config.nodeName,
+    isPublic: config.swarm === 'public',
+  })
+  const doors = () => []
+  const seeder = new ImageSeeder({ catalog, register, doors })
+  const offline = {
+    ...{ store, catalog, seeder, doors },
+    torrents: new BlobTorrents({ store, catalog, swarmKey }),
+  }
+  const opened = rooms.move()
+  return {
+    operations: {
+      import: importOperation(offline),
+      torrent: torrentOperation(offline),
+      ...swarmOperations(swarmKey),
+    },
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  }
+}
+
+interface Holdings {
+  readonly store: DiskBlobStore
+  readonly catalog: Catalog
+  readonly identity: NodeIdentity
+  readonly swarmKey: SwarmKey
+}
+
+/** The data directory: keys, catalog (whose lock keeps a second node out), blobs. */
+async function openHoldings(
+  config: Config,
+  { log, rooms }: { log: Log; rooms: AsyncDisposableStack },
+): Promise<Holdings> {
+  const { dataDir } = config
+  await makeDataDir(dataDir)
+  const swarmKey = await swarmKeyOf(config)
+  const identity = await openNodeIdentity(dataDir)
+  const catalog = rooms.use(
+    await Catalog.open({
+      path: join(dataDir, 'catalog'),
+      recordsPath: join(dataDir, 'records'),
+      log,
+    }),
+  )
+  const store = rooms.use(await DiskBlobStore.open({ dataDir, log }))
+  if (catalog.isFresh || catalog.wasCutOff) await rebuildCatalog({ store, catalog, log })
+  return { store, catalog, identity, swarmKey }
+}
+
+async function makeDataDir(dataDir: string): Promise<void> {
+  try {
+    await mkdir(join(dataDir, 'keys'), { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    const code = systemCodeOf(cause)
+    throw new OperationError(
+      code === 'EROFS' ? 'DISK_READ_ONLY' : code === 'ENOSPC' ? 'DISK_FULL' : 'DATA_DIR_UNUSABLE',
+      `data directory ${dataDir}: wanted a directory that can be written, found ${code ?? 'an error'}`,
+      { cause },
+    )
+  }
+}
+
+function swarmKeyOf({ swarm, swarmKeyFile, dataDir }: Config): Promise<SwarmKey> {
+  if (swarm === 'public') return Promise.resolve(PUBLIC_SWARM_KEY)
+  return swarmKeyFile === undefined ? openSwarmKey(dataDir) : readSwarmKey(swarmKeyFile)
+}
+
+const PORT_ATTEMPTS = 20
+
+/** One number for TCP and UDP; with port 0, another is tried where UDP is taken. */
+async function openPeerPort(
+  config: Config,
+  options: {
+    rooms: AsyncDisposableStack
+    log: Log
+    verifier: RequestVerifier
+    handlers: PeerHandlers
+    open: (port: number) => Promise<Discovery>
+  },
+): Promise<{ peerServer: PeerServer; discovery: Discovery }> {
+  const { rooms, log, verifier, handlers, open } = options
+  const { peerHost: host, peerPort: port } = config
+  for (let attempt = 1; ; attempt += 1) {
+    const peerServer = await PeerServer.open({
+      port,
+      verifier,
+      handlers,
+      log,
+      ...(host !== undefined && { host }),
+    })
+    try {
+      const discovery = await open(peerServer.port)
+      rooms.use(peerServer)
+      rooms.use(discovery)
+      return { peerServer, discovery }
+    } catch (error) {
+      await peerServer[Symbol.asyncDispose]()
+      if (port !== 0 || attempt >= PORT_ATTEMPTS || !isOperationError(error, 'PORT_IN_USE'))
+        throw error
+    }
+  }
+}
+
+/** Handlers for a server that must listen before the rooms behind its answers are open. */
+function lateHandlers(): { handlers: PeerHandlers; answer: (handlers: PeerHandlers) => void } {
+  let known: PeerHandlers | undefined
+  const handlers = new Proxy({} as PeerHandlers, {
+    get(_target, name: keyof PeerHandlers) {
+      if (!known) throw new OperationError('NODE_UNREACHABLE', 'this node is starting')
+      return known[name]
+    },
+  })
+  return { handlers, answer: (given) => (known = given) }
+}
+
+function swarmOperations(swarmKey: SwarmKey): Pick<NodeOperations, 'swarmId' | 'swarmInvite'> {
+  return {
+    swarmId: async () => ({ swarmId: swarmIdOf(swarmKey) }),
+    swarmInvite: async () => ({ invite: formatInvite(swarmKey) }),
+  }
+}
+
+/** `127.0.0.1:5151`, as people type it before an image name. */
+function registryAddress({ addresses, port }: HttpServer): string {
+  return addresses[0] ?? `127.0.0.1:${port}`
+}

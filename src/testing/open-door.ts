@@ -10,8 +10,8 @@ export interface OpenDoor extends AsyncDisposable {
   readonly backend: MemoryRegistryBackend
   readonly server: HttpServer
   readonly port: number
-  get(path: string, headers?: OutgoingHttpHeaders): Promise<HttpAnswer>
-  request(method: string, path: string): Promise<HttpAnswer>
+  readonly get: (path: string, headers?: OutgoingHttpHeaders) => Promise<HttpAnswer>
+  readonly request: (method: string, path: string) => Promise<HttpAnswer>
 }
 
 type DoorOptions = Omit<Parameters<typeof createRegistryApp>[0], 'backend'>

@@ -57,11 +57,6 @@ const CODES = {
     hint: 'Make the archive again with all its blobs; nothing of it was kept under a name.',
     exitCode: 1,
   },
-  PEERS_UNAVAILABLE: {
-    hint: 'Start a node that holds it, and check with `ddocker peers` that it is found.',
-    exitCode: 1,
-    retryable: true,
-  },
   TRANSFER_STALLED: {
     hint: 'The pieces fetched so far are kept; try again when a node that holds the rest is back.',
     exitCode: 1,

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { mustSucceed, run } from './child.ts'
 import type { CommandResult, RunOptions } from './child.ts'
-import { DEBIAN_PATH } from './debian-programs.ts'
+import { LAB_ENVIRONMENT } from './debian-programs.ts'
 import { startIsolatedChild } from './isolated-child.ts'
 import { removeIdleCgroups } from './lab-cgroups.ts'
 import { openLabDirectory, sweepLabDirectories } from './lab-directory.ts'
@@ -54,7 +54,7 @@ export async function startContainerd(options: { host?: NetworkHost } = {}): Pro
       timeoutMs: 120_000,
       prefix,
       ...runOptions,
-      env: { D, PATH: DEBIAN_PATH, ...runOptions.env },
+      env: { D, ...LAB_ENVIRONMENT, ...runOptions.env },
     })
   }
   const ctrOk: Containerd['ctrOk'] = async (args, runOptions = {}) =>

@@ -12,7 +12,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { flags, mustSucceed, run } from './child.ts'
 import type { Child, CommandResult, RunOptions } from './child.ts'
-import { DEBIAN_PATH } from './debian-programs.ts'
+import { LAB_ENVIRONMENT } from './debian-programs.ts'
 import { startIsolatedChild } from './isolated-child.ts'
 import { labCgroup, removeLabCgroups } from './lab-cgroups.ts'
 import { openLabDirectory, sweepLabDirectories } from './lab-directory.ts'
@@ -125,7 +125,7 @@ class LabDocker implements DockerEngine {
       timeoutMs: 120_000,
       ...options,
       env: {
-        PATH: DEBIAN_PATH,
+        ...LAB_ENVIRONMENT,
         DOCKER_CONFIG: join(this.#directory.path, 'client'),
         // The legacy builder: BuildKit needs a plugin that Debian does not have.
         DOCKER_BUILDKIT: '0',

@@ -4,7 +4,7 @@
  * however the test ends. Needs root.
  */
 import { Child } from './child.ts'
-import { DEBIAN_PATH } from './debian-programs.ts'
+import { LAB_ENVIRONMENT } from './debian-programs.ts'
 
 const NAMESPACES = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
 
@@ -25,6 +25,6 @@ export function startIsolatedChild(options: IsolatedChildOptions): Child {
   return new Child(
     'unshare',
     [...NAMESPACES, '--propagation', 'private', 'bash', '-euc', script, name, ...args],
-    { name, prefix, env: { PATH: DEBIAN_PATH, ...env } },
+    { name, prefix, env: { ...LAB_ENVIRONMENT, ...env } },
   )
 }

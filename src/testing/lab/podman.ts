@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { flags, mustSucceed, run } from './child.ts'
 import type { CommandResult, RunOptions } from './child.ts'
-import { DEBIAN_PATH } from './debian-programs.ts'
+import { LAB_ENVIRONMENT } from './debian-programs.ts'
 import { removeIdleCgroups } from './lab-cgroups.ts'
 import { openLabDirectory, sweepLabDirectories } from './lab-directory.ts'
 import type { NetworkHost } from './network.ts'
@@ -64,7 +64,7 @@ export async function openPodman(options: PodmanOptions = {}): Promise<Podman> {
       ...runOptions,
       env: {
         D: directory.path,
-        PATH: DEBIAN_PATH,
+        ...LAB_ENVIRONMENT,
         CONTAINERS_CONF: at('etc/containers.conf'),
         CONTAINERS_REGISTRIES_CONF: registriesConf,
         ...runOptions.env,

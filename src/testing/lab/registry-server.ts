@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Child } from './child.ts'
-import { DEBIAN_PATH } from './debian-programs.ts'
+import { LAB_ENVIRONMENT } from './debian-programs.ts'
 import { openLabDirectory, sweepLabDirectories } from './lab-directory.ts'
 import type { NetworkHost } from './network.ts'
 
@@ -36,7 +36,7 @@ export async function startRegistryServer(
   mkdirSync(join(directory.path, 'storage'))
   writeFileSync(config, configYml(address, join(directory.path, 'storage')))
   const child = new Child('docker-registry', ['serve', config], {
-    env: { PATH: DEBIAN_PATH },
+    env: { ...LAB_ENVIRONMENT },
     prefix: options.host?.prefix ?? [],
   })
   const dispose = async (): Promise<void> => {

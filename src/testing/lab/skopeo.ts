@@ -1,7 +1,7 @@
 /** Skopeo: a second opinion on what a registry serves, and a way to copy images without an engine. */
 import { mustSucceed, run } from './child.ts'
 import type { CommandResult, RunOptions } from './child.ts'
-import { DEBIAN_PATH } from './debian-programs.ts'
+import { LAB_ENVIRONMENT } from './debian-programs.ts'
 
 /** Runs skopeo with plain HTTP allowed; a failing command is a result. Default limit 120 s. */
 export async function skopeo(
@@ -11,7 +11,7 @@ export async function skopeo(
   return await run('skopeo', ['--insecure-policy', ...args], {
     timeoutMs: 120_000,
     ...options,
-    env: { PATH: DEBIAN_PATH, ...options.env },
+    env: { ...LAB_ENVIRONMENT, ...options.env },
   })
 }
 

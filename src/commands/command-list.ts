@@ -1,0 +1,178 @@
+/** Every verb, as far as the command line must know it: its words, its help, and where its code is. */
+import type { Command } from './command.ts'
+
+interface FlagDefinition {
+  /** as commander reads it: `--name <ref>` */
+  readonly flags: string
+  readonly help: string
+  readonly defaultValue?: string
+}
+
+interface CommandDefinition {
+  /** with its operands as commander reads them: `pull <image>` */
+  readonly usage: string
+  readonly summary: string
+  /** the rest of the help */
+  readonly description?: string
+  readonly group: string
+  readonly flags?: readonly FlagDefinition[]
+  /** takes every option of the node (`all`), or those that tell which swarm it is in */
+  readonly nodeOptions?: 'all' | 'swarm'
+  readonly examples?: readonly string[]
+  /** loaded when the verb is used: help and `--version` stay quick */
+  readonly load: () => Promise<Command>
+}
+
+export interface CommandGroup {
+  readonly usage: string
+  readonly summary: string
+  readonly group: string
+  readonly commands: readonly CommandDefinition[]
+}
+
+const RUN = 'Run a node:'
+const SHARE = 'Share images:'
+const FETCH = 'Fetch images:'
+const LOOK = 'Look:'
+const MEET = 'Meet other nodes:'
+
+export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
+  {
+    usage: 'serve',
+    summary: 'run the node',
+    description:
+      'Runs until SIGTERM or SIGINT, which let transfers end; a second one ends at once. Prints one line\n' +
+      '"ready {json}" when everything answers. Logs go to stderr, as JSON lines where that is no terminal.\n\n' +
+      'Every option is also a variable (DDOCKER_PEER_PORT) and a key in config.json in the data directory\n' +
+      '("peerPort"). A flag comes before the variable, the variable before the file.',
+    group: RUN,
+    nodeOptions: 'all',
+    examples: ['ddocker serve', 'ddocker serve --upload-limit 20MiB/s --discovery lan'],
+    load: async () => (await import('./serve.ts')).serve,
+  },
+  {
+    usage: 'doctor',
+    summary: 'explain what does not work, and how to mend it',
+    group: RUN,
+    nodeOptions: 'all',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
+    usage: 'demo',
+    summary: 'see it all on this machine: three nodes, offline, in a minute',
+    description:
+      'Makes an image, shares it from one node, pulls it with two others at the same time, kills the first one\n' +
+      'midway, and shows who sent what to whom. Contacts nothing outside this machine and removes all it made.',
+    group: RUN,
+    flags: [
+      { flags: '--size <size>', help: 'how large the image is', defaultValue: '48MiB' },
+      { flags: '--no-engine', help: 'do not end with a docker pull, even if an engine answers' },
+    ],
+    load: async () => (await import('./demo.ts')).demo,
+  },
+  {
+    usage: 'version',
+    summary: 'print the version',
+    group: RUN,
+    load: async () => (await import('./version.ts')).version,
+  },
+  {
+    usage: 'seed <image...>',
+    summary: 'share images that the local engine holds',
+    group: SHARE,
+    examples: ['ddocker seed myapp:1 nginx:latest'],
+    load: async () => (await import('./seed.ts')).seed,
+  },
+  {
+    usage: 'seed-all',
+    summary: 'share everything that the local engine holds',
+    group: SHARE,
+    flags: [{ flags: '--watch', help: 'go on with what the engine gets later, until Ctrl-C' }],
+    load: async () => (await import('./seed.ts')).seedAll,
+  },
+  {
+    usage: 'import <path>',
+    summary: 'share an image from a docker save tar or an OCI layout, no engine needed',
+    description: 'Takes a file or a folder. Works with a running node, and without one.',
+    group: SHARE,
+    flags: [{ flags: '--name <reference>', help: 'name for an archive that carries none' }],
+    nodeOptions: 'swarm',
+    examples: ['docker save myapp:1 -o myapp.tar', 'ddocker import myapp.tar'],
+    load: async () => (await import('./seed.ts')).importArchive,
+  },
+  {
+    usage: 'torrent <image...>',
+    summary: 'write a .torrent file for every blob of images',
+    group: SHARE,
+    flags: [{ flags: '-o, --output <dir>', help: 'where to write them', defaultValue: '.' }],
+    nodeOptions: 'swarm',
+    examples: ['ddocker torrent myapp:1 -o torrents'],
+    load: async () => (await import('./torrent.ts')).torrent,
+  },
+  {
+    usage: 'pull <image>',
+    summary: 'fetch an image through the swarm, and load it into the engine',
+    group: FETCH,
+    flags: [{ flags: '--no-load', help: 'keep it in the node only' }],
+    examples: ['ddocker pull nginx:latest', 'ddocker pull node/laptop/myapp:1 --no-load'],
+    load: async () => (await import('./pull.ts')).pull,
+  },
+  {
+    usage: 'warm <image...>',
+    summary: 'bring images to every node of the swarm before they are needed',
+    group: FETCH,
+    flags: [
+      { flags: '--nodes <names>', help: 'only these nodes, with commas between them' },
+      { flags: '--load', help: 'also load them into the engines' },
+      { flags: '--parallel <count>', help: 'nodes at once', defaultValue: '16' },
+    ],
+    examples: ['ddocker warm myapp:2 --load', 'ddocker warm myapp:2 --nodes web-1,web-2'],
+    load: async () => (await import('./warm.ts')).warm,
+  },
+  {
+    usage: 'ls',
+    summary: 'list the images that this node holds',
+    group: LOOK,
+    load: async () => (await import('./ls.ts')).ls,
+  },
+  {
+    usage: 'status',
+    summary: 'show the node, and what moves',
+    group: LOOK,
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    usage: 'peers',
+    summary: 'show who is there',
+    group: LOOK,
+    load: async () => (await import('./peers.ts')).peers,
+  },
+  {
+    usage: 'swarm',
+    summary: 'who may meet this node',
+    group: MEET,
+    commands: [
+      {
+        usage: 'id',
+        summary: 'print the name of the swarm; it tells nothing of the key',
+        group: MEET,
+        nodeOptions: 'swarm',
+        load: async () => (await import('./swarm.ts')).swarmId,
+      },
+      {
+        usage: 'invite',
+        summary: 'print a line that lets others join; whoever reads it is a member',
+        group: MEET,
+        nodeOptions: 'swarm',
+        load: async () => (await import('./swarm.ts')).swarmInvite,
+      },
+      {
+        usage: 'join <invite>',
+        summary: 'join the swarm that the invite is from',
+        group: MEET,
+        nodeOptions: 'swarm',
+        load: async () => (await import('./swarm-join.ts')).swarmJoin,
+      },
+    ],
+  },
+]

@@ -65,6 +65,8 @@ export class ContactKeeper {
   /** A contact turned out to be this node. */
   ignore(address: PeerAddress): void {
     this.#ownAddresses.add(formatPeerAddress(address))
+    const { contacts, savedNodes } = this.#options
+    if (this.#ownAddresses.size >= contacts.length + savedNodes.length) this.#firstRound.resolve()
   }
 
   /** The table is no longer empty. */

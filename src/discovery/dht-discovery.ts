@@ -26,7 +26,6 @@ import { Lookups } from './lookups.ts'
 import { boundReplies, maxReplyBytes } from './reply-bound.ts'
 import type { SavedNodes } from './saved-nodes.ts'
 import { SourceLimit } from './source-limit.ts'
-import type { Rate } from './token-bucket.ts'
 
 interface DhtDiscoveryOptions {
   readonly swarmKey: SwarmKey
@@ -42,7 +41,6 @@ interface DhtDiscoveryOptions {
   readonly tuning?: Partial<DhtTuning>
 }
 
-const ALL_SOURCES_RATE: Rate = { perSecond: 2000, burst: 4000 }
 const MAX_LOOKUP_TABLES = 64
 const HOUSEKEEPING_MS = 5 * 60_000
 // A table this small is the whole swarm: whoever joins it is asked for every key.
@@ -338,13 +336,13 @@ export class DhtDiscovery implements Discovery {
   }
 }
 
-function limitsOf({ strangerRate, knownRate }: DhtTuning): {
+function limitsOf({ strangerRate, knownRate, totalRate }: DhtTuning): {
   strangers: SourceLimit
   known: SourceLimit
 } {
   return {
-    strangers: new SourceLimit({ perSource: strangerRate, all: ALL_SOURCES_RATE }),
-    known: new SourceLimit({ perSource: knownRate, all: ALL_SOURCES_RATE }),
+    strangers: new SourceLimit({ perSource: strangerRate, all: totalRate }),
+    known: new SourceLimit({ perSource: knownRate, all: totalRate }),
   }
 }
 

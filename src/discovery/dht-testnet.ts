@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 
 import { rendezvousAtInfoHash, type RendezvousKey } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
@@ -65,6 +66,11 @@ export class Testnet implements AsyncDisposable {
     return node
   }
 
+  /** Everybody has everybody in its table (small nets only). */
+  async met(): Promise<void> {
+    await until(() => this.nodes.every((node) => node.stats().dhtNodes === this.nodes.length - 1))
+  }
+
   /** Everybody has announced what it keeps. */
   async settled(): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.announced()))
@@ -89,4 +95,19 @@ interface TestnetNode {
 
 export function addressOf(node: DhtDiscovery): PeerAddress {
   return { host: '127.0.0.1', port: node.port }
+}
+
+/**
+ * For tests: looks again every few milliseconds, for what other nodes do in their own time.
+ * @param options.immediately without a timer: where the test moves the clock
+ */
+export async function until(
+  isTrue: () => boolean | Promise<boolean>,
+  { immediately = false }: { immediately?: boolean } = {},
+): Promise<void> {
+  const signal = AbortSignal.timeout(10_000)
+  while (!(await isTrue())) {
+    signal.throwIfAborted()
+    await (immediately ? setImmediate() : setTimeout(5))
+  }
 }

@@ -12,6 +12,8 @@ export interface DhtTuning {
   readonly strangerRate: Rate
   /** open swarm: datagrams from a node that answered us lately */
   readonly knownRate: Rate
+  /** the bound over all strangers, and that over all known nodes: what the CPU may cost */
+  readonly totalRate: Rate
 }
 
 /** For a closed swarm: an answer takes milliseconds, and whoever asks is a member. */
@@ -20,6 +22,7 @@ export const CLOSED_TUNING: DhtTuning = {
   concurrency: 64,
   strangerRate: { perSecond: 20, burst: 100 },
   knownRate: { perSecond: 200, burst: 1000 },
+  totalRate: { perSecond: 2000, burst: 4000 },
 }
 
 /** For the open swarm on a network of one's own. */

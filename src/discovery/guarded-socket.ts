@@ -143,18 +143,21 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
     if (this.#isClosed || port === 0 || datagram.length > MAX_DATAGRAM_BYTES) return false
     const message = this.#unseal(datagram)
     const source = `${address}:${port}`
-    if (!message || !this.#isWithinRate(address, source)) return false
+    const isAwaited = this.#awaitedAnswers.has(source)
+    if (!message || (!isAwaited && !this.#isWithinRate(address, source))) return false
     const decoded = decodeDatagram(message)
     if (!isWellFormed(decoded)) return false
     const isQuestion = isQuestionMessage(decoded)
     if (!isQuestion && !this.#takeAnswer(source)) return false
+    // Now it shows that this is none of the answers which are let through without counting.
+    if (isQuestion && isAwaited && !this.#isWithinRate(address, source)) return false
     this.#hand(message, { address, port, ...rest }, isQuestion)
     return true
   }
 
   #isWithinRate(address: string, source: string): boolean {
     const { limits } = this.#options
-    if (!limits || this.#awaitedAnswers.has(source)) return true
+    if (!limits) return true
     return this.#known.has(source) ? limits.known.take(source) : limits.strangers.take(address)
   }
 

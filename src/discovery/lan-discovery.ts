@@ -22,6 +22,7 @@ interface LanDiscoveryOptions {
   readonly interfaces?: readonly string[] | undefined
   readonly groupPort?: number
   readonly log?: Log
+  readonly now?: () => number
 }
 
 // BEP 14
@@ -30,12 +31,12 @@ const INTERVAL_MS = 60_000
 // A datagram may be lost, and the first is sent while others still start.
 const SECOND_MESSAGE_MS = 500
 // Newcomers are answered, but not each one alone, and not by all at the same time.
-const MIN_GAP_MS = 2_000
+const OWN_MESSAGES = { perSecond: 0.5, burst: 3 }
 const ANSWER_SPREAD_MS_PER_NODE = 10
 const MAX_ANSWER_SPREAD_MS = 1_000
 const FORGET_MS = 5 * INTERVAL_MS
 const MAX_NODES = 1024
-const MESSAGES = { perSecond: 50, burst: 200 }
+const HEARD_MESSAGES = { perSecond: 50, burst: 200 }
 
 /**
  * Nodes of one LAN find each other by multicast (BEP 14): one socket per family, one key in all. Where
@@ -46,16 +47,20 @@ export class LanDiscovery {
   readonly #log: Log
   readonly #cookie = randomBytes(8).toString('hex')
   readonly #heard = new LRUCache<string, PeerAddress>({ max: MAX_NODES, ttl: FORGET_MS })
-  readonly #bucket = new TokenBucket(MESSAGES, performance.now())
+  readonly #now: () => number
+  readonly #heardMessages: TokenBucket
+  readonly #ownMessages: TokenBucket
   #sockets: readonly LanSocket[] = []
   #timer: NodeJS.Timeout | undefined
   #nextAtMs = Infinity
-  #lastSentAtMs = -Infinity
   #isClosed = false
 
   private constructor(options: LanDiscoveryOptions) {
     this.#options = options
     this.#log = options.log ?? silentLog
+    this.#now = options.now ?? (() => performance.now())
+    this.#heardMessages = new TokenBucket(HEARD_MESSAGES, this.#now())
+    this.#ownMessages = new TokenBucket(OWN_MESSAGES, this.#now())
   }
 
   /** Never throws: without multicast there is a line in the log. */
@@ -103,7 +108,7 @@ export class LanDiscovery {
 
   async #announce(nextInMs: number): Promise<void> {
     const { nodesKey, peerPort } = this.#options
-    this.#lastSentAtMs = performance.now()
+    this.#ownMessages.take(this.#now())
     this.#nextAtMs = Infinity
     this.#announceIn(nextInMs)
     const content = { infoHash: nodesKey, port: peerPort, cookie: this.#cookie }
@@ -115,7 +120,7 @@ export class LanDiscovery {
 
   /** The next message goes out then, or earlier. */
   #announceIn(delayMs: number): void {
-    const atMs = performance.now() + delayMs
+    const atMs = this.#now() + delayMs
     if (this.#isClosed || atMs >= this.#nextAtMs) return
     this.#nextAtMs = atMs
     clearTimeout(this.#timer)
@@ -124,7 +129,7 @@ export class LanDiscovery {
   }
 
   #onMessage(datagram: Buffer, { address, port }: RemoteInfo): void {
-    if (this.#isClosed || port === 0 || !this.#bucket.take(performance.now())) return
+    if (this.#isClosed || port === 0 || !this.#heardMessages.take(this.#now())) return
     const message = parseLanMessage(datagram)
     const { nodesKey } = this.#options
     if (!message?.infoHashes.includes(nodesKey) || message.cookie === this.#cookie) return
@@ -141,7 +146,6 @@ export class LanDiscovery {
 
   #answer(): void {
     const spreadMs = Math.min(MAX_ANSWER_SPREAD_MS, this.#heard.size * ANSWER_SPREAD_MS_PER_NODE)
-    const gapMs = Math.max(0, this.#lastSentAtMs + MIN_GAP_MS - performance.now())
-    this.#announceIn(gapMs + Math.random() * spreadMs)
+    this.#announceIn(this.#ownMessages.waitMs(this.#now()) + Math.random() * spreadMs)
   }
 }

@@ -1,0 +1,154 @@
+/** For tests: what a stranger, or a member that went mad, may send to a DHT. */
+import assert from 'node:assert/strict'
+
+import { deriveKey, PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { SeededRandom } from '../testing/seeded-random.ts'
+import { bencoded } from './bencoded.ts'
+import { addressOf, collect, testKey, Testnet, testSwarmKey } from './dht-testnet.ts'
+import { KrpcClient } from './krpc-client.ts'
+
+const id = Buffer.alloc(20, 1)
+const key = Buffer.alloc(20, 2)
+const token = Buffer.alloc(20, 3)
+const t = Buffer.from('aa')
+// Loopback: a node asks the nodes that it is told of.
+const peer = Buffer.from([127, 0, 0, 1, 200, 1])
+const UNLIMITED = { perSecond: 1e9, burst: 1e9 }
+const BATCH = 50
+
+const question = (q: string, a: object) => bencoded({ t, y: 'q', q, a: { id, ...a } })
+const answer = (r: object) => bencoded({ t, y: 'r', r: { id, ...r } })
+
+const SANE: readonly Buffer[] = [
+  question('ping', {}),
+  question('find_node', { target: key }),
+  question('get_peers', { info_hash: key }),
+  question('get', { target: key }),
+  question('announce_peer', { info_hash: key, token, port: 6881, implied_port: 1 }),
+  question('put', { token, v: 'x', k: Buffer.alloc(32), sig: Buffer.alloc(64), seq: 1 }),
+  answer({}),
+  answer({ token, nodes: Buffer.concat([key, peer, id, peer]) }),
+  answer({ token, values: [peer, peer] }),
+  bencoded({ t, y: 'e', e: [203, 'no'] }),
+]
+
+/** Each of these ended a process that ran bittorrent-dht 11.0.12 on a bare socket. */
+export const CRASHERS: readonly Buffer[] = [
+  question('find_node', { target: 1 }),
+  question('find_node', { target: [1] }),
+  question('get_peers', { info_hash: 1 }),
+  question('get_peers', { info_hash: { a: 1 } }),
+  question('announce_peer', { info_hash: key, token: 1, port: 6881 }),
+  question('announce_peer', { info_hash: key, token: [token], port: 6881 }),
+  question('get', { target: 1 }),
+  question('get', { target: [1] }),
+  question('put', { token: 1, v: 'x' }),
+  question('put', { token, v: 'x', sig: Buffer.alloc(64) }),
+  bencoded({ t, y: { toString: 'x' } }),
+  bencoded({ t, y: 'q', q: { toString: 'x' }, a: { id } }),
+  bencoded({ t, y: 'r', r: { id: 1 } }),
+  bencoded({ t, y: 'e', e: [{ toString: 'x' }] }),
+  // The decoder of the library goes back in its input, for ever.
+  Buffer.from('l-3:e'),
+  Buffer.from('d1:al-3:eee'),
+  Buffer.from('d1:ad9:__proto__d5:tokeni1eee1:q13:announce_peer1:t2:aa1:y1:qe'),
+]
+
+const SEEDS = [...SANE, ...CRASHERS]
+
+/** One value in the place of another: what bit flips seldom make. */
+const SPLINTERS = ['i1e', 'i-1e', 'le', 'de', '0:', '20:', 'l0:e', 'd1:ai1ee', '-1:', 'i0e', 'e']
+
+function mutate(random: SeededRandom): Buffer {
+  let message: Buffer = Buffer.from(random.pick(SEEDS))
+  for (let count = random.below(4); count > 0; count -= 1) message = mutateOnce(message, random)
+  return message
+}
+
+function mutateOnce(message: Buffer, random: SeededRandom): Buffer {
+  const at = random.below(message.length + 1)
+  const to = Math.min(message.length, at + random.below(24))
+  const [before, after] = [message.subarray(0, at), message.subarray(to)]
+  switch (random.below(5)) {
+    case 0:
+      return Buffer.concat([before, random.bytes(random.below(8)), after])
+    case 1:
+      return Buffer.concat([before, Buffer.from(random.pick(SPLINTERS)), after])
+    case 2:
+      return before
+    case 3:
+      return Buffer.concat([before, random.pick(SEEDS).subarray(random.below(40)), after])
+    default: {
+      const flipped = Buffer.from(message)
+      if (at < flipped.length) flipped[at] = (flipped[at] ?? 0) ^ (1 << random.below(8))
+      return flipped
+    }
+  }
+}
+
+/** Changes only what the answer carries: its transaction must be right, or it is dropped early. */
+function mutateAnswer(transaction: Uint8Array, random: SeededRandom): Buffer {
+  const mutated = mutate(random).toString('latin1')
+  return Buffer.from(mutated.replace('1:t2:aa', `1:t2:${latin1(transaction)}`), 'latin1')
+}
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('latin1')
+}
+
+/**
+ * Sends every crasher and `count` mutated datagrams to a real node, as questions and as answers to its
+ * own questions, and shows that it still answers and that nothing failed inside of the library.
+ */
+export async function fuzzDht(options: {
+  isPublic: boolean
+  count: number
+  seed: number
+}): Promise<void> {
+  const { isPublic, count, seed } = options
+  const random = new SeededRandom(seed)
+  const failures: unknown[] = []
+  const log: Log = {
+    ...silentLog,
+    child: () => log,
+    warn: (fields: unknown) => failures.push(fields),
+  }
+  const tuning = {
+    timeoutMs: 40,
+    strangerRate: UNLIMITED,
+    knownRate: UNLIMITED,
+    totalRate: UNLIMITED,
+  }
+  const swarmKey = isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('fuzz')
+  await using net = await Testnet.open(2, { isPublic, swarmKey, log, tuning })
+  await using client = await KrpcClient.open(
+    isPublic ? {} : { macKey: deriveKey(swarmKey, 'dd1/dht\0') },
+  )
+  const target = net.at(0)
+  net.at(1).announce(testKey('held'))
+  await net.settled()
+
+  client.onMessage((message, source) => void answerBadly(message, source.port))
+  const lookups: Promise<unknown>[] = []
+  for (const crasher of CRASHERS) await client.send(crasher, addressOf(target))
+  for (let sent = 0; sent < count; sent += BATCH) {
+    // The table knows the client by now, so that each lookup asks it.
+    lookups.push(collect(target, testKey(`lookup ${sent}`)))
+    for (let index = 0; index < BATCH; index += 1)
+      await client.send(mutate(random), addressOf(target))
+    await client.ask(addressOf(target), { q: 'ping', id })
+  }
+  await Promise.all(lookups)
+  const found = await collect(net.at(0), testKey('held'), { limit: 1 })
+  assert.deepEqual(found, [addressOf(net.at(1))], `seed ${seed}`)
+  assert.deepEqual(failures, [], `seed ${seed}`)
+
+  async function answerBadly(message: Buffer, port: number): Promise<void> {
+    const transaction = /1:t2:([\s\S]{2})1:y1:qe$/.exec(message.toString('latin1'))?.[1]
+    if (transaction === undefined) return
+    const tid = Buffer.from(transaction, 'latin1')
+    await client.send(mutateAnswer(tid, random), { host: '127.0.0.1', port })
+    await client.send(bencoded({ t: tid, y: 'r', r: { id, token } }), { host: '127.0.0.1', port })
+  }
+}

@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import DHT from 'bittorrent-dht'
+
+import { deriveKey, PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { tempDir } from '../testing/temp-dir.ts'
+import { DhtDiscovery } from './dht-discovery.ts'
+import { addressOf, collect, testKey, Testnet, testSwarmKey, until } from './dht-testnet.ts'
+import { testDiscovery } from './discovery.conformance.ts'
+import { KrpcClient } from './krpc-client.ts'
+import { SavedNodes } from './saved-nodes.ts'
+
+for (const isPublic of [false, true]) {
+  testDiscovery(isPublic ? 'open DHT' : 'closed DHT', async (count) => {
+    const net = await Testnet.open(count, { isPublic, tuning: { announcesPerSecond: 1000 } })
+    await net.met()
+    return {
+      nodes: net.nodes.map((discovery) => ({ discovery, address: addressOf(discovery) })),
+      settled: () => net.settled(),
+      [Symbol.asyncDispose]: () => net[Symbol.asyncDispose](),
+    }
+  })
+}
+
+const key = testKey('image')
+
+test('the first of 5 nodes finds a key in well under a second, with 3 dead nodes in its table', async () => {
+  await using net = await Testnet.open(8)
+  await net.met()
+  net.at(7).announce(key)
+  await net.settled()
+  // Stopped without a word, as by a power cut: the others still list them.
+  for (const index of [4, 5, 6]) await net.at(index)[Symbol.asyncDispose]()
+  assert.equal(net.at(0).stats().dhtNodes, 7)
+  const startMs = performance.now()
+  assert.deepEqual(await collect(net.at(0), key, { limit: 1 }), [addressOf(net.at(7))])
+  assert.ok(performance.now() - startMs < 300, `${performance.now() - startMs} ms`)
+})
+
+test('a node that starts before its contact finds it once it is there', async () => {
+  await using net = new Testnet()
+  const { node: later, address } = await net.add()
+  await later[Symbol.asyncDispose]()
+  const { node: early } = await net.add([address])
+  early.announce(key)
+  await using late = await DhtDiscovery.open({
+    swarmKey: testSwarmKey('testnet'),
+    isPublic: false,
+    ...address,
+  })
+  await until(() => late.stats().dhtNodes === 1 && early.stats().dhtNodes === 1)
+  assert.deepEqual(await collect(late, key), [addressOf(early)])
+})
+
+test('a node that names itself as contact is alone, and found by others', async () => {
+  await using net = new Testnet()
+  const { node: free, address } = await net.add()
+  await free[Symbol.asyncDispose]()
+  const swarmKey = testSwarmKey('testnet')
+  await using first = await DhtDiscovery.open({
+    swarmKey,
+    isPublic: false,
+    ...address,
+    contacts: [address],
+  })
+  first.announce(key)
+  await collect(first, testKey('waits for the contact'))
+  assert.equal(first.stats().dhtNodes, 0)
+  const { node: second } = await net.add([address])
+  assert.deepEqual(await collect(second, key), [address])
+})
+
+test('a key that was announced to nobody is announced to the first who comes', async () => {
+  await using net = await Testnet.open(1, { isPublic: true })
+  net.at(0).announce(key)
+  await net.add([addressOf(net.at(0))])
+  await net.add([addressOf(net.at(0))])
+  await until(async () => (await collect(net.at(2), key)).length === 1)
+})
+
+test('a node that is asked says so itself, before its announce has arrived anywhere', async () => {
+  await using net = await Testnet.open(2)
+  await net.met()
+  net.at(0).announce(key)
+  assert.deepEqual(await collect(net.at(1), key, { limit: 1 }), [addressOf(net.at(0))])
+})
+
+test('a node that comes back with another id takes the place of the old one', async () => {
+  await using net = await Testnet.open(3)
+  await net.met()
+  const { port } = net.at(2)
+  await net.at(2)[Symbol.asyncDispose]()
+  await using again = await DhtDiscovery.open({
+    swarmKey: testSwarmKey('testnet'),
+    isPublic: false,
+    host: '127.0.0.1',
+    port,
+    contacts: [addressOf(net.at(0))],
+  })
+  await until(() => again.stats().dhtNodes === 2)
+  assert.deepEqual(
+    [0, 1].map((index) => net.at(index).stats().dhtNodes),
+    [2, 2],
+  )
+})
+
+test('an early end of a lookup does not keep a later announce from all the nodes', async () => {
+  await using net = await Testnet.open(6, { isPublic: true })
+  await net.met()
+  net.at(1).announce(key)
+  await net.settled()
+  await collect(net.at(0), key, { limit: 1 })
+  net.at(0).announce(key)
+  await net.settled()
+  await using client = await KrpcClient.open()
+  for (const node of net.nodes.slice(1)) {
+    const { r } = await client.ask(addressOf(node), {
+      q: 'get_peers',
+      a: { info_hash: Buffer.from(key, 'hex') },
+    })
+    assert.ok(hasPort(r.get('values'), net.at(0).port), `node ${node.port} was not told`)
+  }
+})
+
+test('saves its nodes, and finds back through them without a contact', async () => {
+  await using dir = await tempDir()
+  await using net = await Testnet.open(2)
+  const options = {
+    swarmKey: testSwarmKey('testnet'),
+    isPublic: false,
+    host: '127.0.0.1',
+    port: 0,
+    savedNodes: new SavedNodes({ stateDir: dir.path, swarmId: 'a' }),
+  }
+  const first = await DhtDiscovery.open({ ...options, contacts: [addressOf(net.at(0))] })
+  await until(() => first.stats().dhtNodes === 2)
+  await first[Symbol.asyncDispose]()
+  await using second = await DhtDiscovery.open(options)
+  await until(() => second.stats().dhtNodes === 2)
+})
+
+test('two closed swarms, and a plain client, see nothing of each other', async () => {
+  await using ours = await Testnet.open(2, { swarmKey: testSwarmKey('ours') })
+  await ours.met()
+  const contacts = [addressOf(ours.at(0)), addressOf(ours.at(1))]
+  await using theirs = new Testnet({ swarmKey: testSwarmKey('theirs') })
+  await using plain = new Testnet({ isPublic: true })
+  const strangers = [(await theirs.add(contacts)).node, (await plain.add(contacts)).node]
+  for (const node of [...strangers, ...ours.nodes]) node.announce(key)
+  await ours.settled()
+
+  for (const stranger of strangers) {
+    assert.deepEqual(await collect(stranger, key), [addressOf(stranger)])
+    assert.equal(stranger.stats().dhtNodes, 0)
+  }
+  assert.deepEqual(
+    new Set((await collect(ours.at(0), key)).map(({ port }) => port)),
+    new Set(ours.nodes.map(({ port }) => port)),
+  )
+  assert.equal(ours.at(0).stats().dhtNodes, 1)
+  assert.ok(ours.at(0).stats().refusedDatagrams >= 2)
+})
+
+test('in the open swarm a plain client of bittorrent-dht finds us, and we find it', async (t) => {
+  await using net = await Testnet.open(2, { isPublic: true })
+  await net.met()
+  const plain = new DHT({ bootstrap: false })
+  t.after(() => plain.destroy(() => {}))
+  const isListening = new Promise((resolve) => plain.once('listening', () => resolve(undefined)))
+  plain.listen()
+  await isListening
+  plain.addNode(addressOf(net.at(0)))
+  await new Promise((resolve) => plain.once('node', resolve))
+  net.at(1).announce(key)
+  await net.settled()
+  const found = new Promise((resolve) => plain.once('peer', resolve))
+  plain.lookup(key, () => {})
+  assert.deepEqual(await found, addressOf(net.at(1)))
+  await new Promise((resolve) => plain.announce(testKey('theirs'), 4711, resolve))
+  assert.deepEqual(await collect(net.at(1), testKey('theirs')), [{ host: '127.0.0.1', port: 4711 }])
+})
+
+for (const isPublic of [true, false]) {
+  const swarm = isPublic ? 'the open swarm' : 'a closed swarm'
+  test(`no reply in ${swarm} is larger than its bound, however much the node knows`, async () => {
+    const rate = { perSecond: 1e6, burst: 1e6 }
+    const tuning = { strangerRate: rate, knownRate: rate, totalRate: rate }
+    await using net = await Testnet.open(1, { isPublic, tuning })
+    const swarmKey = isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('testnet')
+    const macKey = deriveKey(swarmKey, 'dd1/dht\0')
+    const node = addressOf(net.at(0))
+    const info_hash = Buffer.from(key, 'hex')
+    const clients: KrpcClient[] = []
+    await using open = new AsyncDisposableStack()
+    for (let index = 0; index < 30; index += 1) {
+      clients.push(open.use(await KrpcClient.open(isPublic ? {} : { macKey })))
+    }
+    for (const [index, client] of clients.entries()) {
+      const id = Buffer.alloc(20, index)
+      const { r } = await client.ask(node, { q: 'get_peers', a: { info_hash }, id })
+      for (let port = 1; port <= 20; port += 1) {
+        const a = { info_hash, token: r.get('token'), port: port + 20 * index }
+        await client.ask(node, { q: 'announce_peer', a, id })
+      }
+    }
+    net.at(0).announce(key)
+    assert.ok(net.at(0).stats().dhtNodes >= 20)
+    // Nothing is known of this one: it never answered.
+    await using stranger = await KrpcClient.open(isPublic ? {} : { macKey })
+    for (const [q, a] of [
+      ['find_node', { target: info_hash }],
+      ['get_peers', { info_hash }],
+      ['get_peers', { info_hash: Buffer.alloc(20, 99) }],
+      ['get', { target: info_hash }],
+      ['ping', {}],
+    ] as const) {
+      const { bytes, questionBytes } = await stranger.ask(node, { q, a })
+      assert.ok(bytes <= 1200, `${q}: ${bytes} bytes`)
+      if (isPublic)
+        assert.ok(bytes <= 4 * questionBytes, `${q}: ${bytes} to ${questionBytes} bytes`)
+    }
+    const { r } = await stranger.ask(node, { q: 'get_peers', a: { info_hash } })
+    const values = r.get('values')
+    assert.ok(Array.isArray(values) && values.length >= (isPublic ? 20 : 64))
+  })
+}
+
+test('in the open swarm a stranger that asks too often gets no more answers', async () => {
+  const tuning = { strangerRate: { perSecond: 0.001, burst: 3 } }
+  await using net = await Testnet.open(1, { isPublic: true, tuning })
+  await using client = await KrpcClient.open()
+  for (let index = 0; index < 3; index += 1) await client.ask(addressOf(net.at(0)), { q: 'ping' })
+  const refused = net.at(0).stats().refusedDatagrams
+  void client.ask(addressOf(net.at(0)), { q: 'ping' }).catch(() => {})
+  await until(() => net.at(0).stats().refusedDatagrams === refused + 1)
+})
+
+test('a port that is in use is said to be, and an address that is not ours as well', async () => {
+  await using net = await Testnet.open(1)
+  const swarmKey = testSwarmKey('testnet')
+  const { port } = net.at(0)
+  await assert.rejects(DhtDiscovery.open({ swarmKey, isPublic: false, host: '127.0.0.1', port }), {
+    code: 'PORT_IN_USE',
+  })
+  for (const host of ['203.0.113.7', '::1']) {
+    await assert.rejects(DhtDiscovery.open({ swarmKey, isPublic: false, host, port: 0 }), {
+      code: 'ADDRESS_UNUSABLE',
+    })
+  }
+})
+
+function hasPort(values: unknown, port: number): boolean {
+  if (!Array.isArray(values)) return false
+  return values.some((value) => Buffer.from(value as Uint8Array).readUInt16BE(4) === port)
+}

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { test } from 'node:test'
+
+import { RendezvousKeys } from '../membership/rendezvous-key.ts'
+import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { tempDir } from '../testing/temp-dir.ts'
+import { collect, testKey, testSwarmKey, until } from './dht-testnet.ts'
+import type { Discovery } from './discovery.ts'
+import { parseDiscovery } from './discovery-setting.ts'
+import { contactsOf, MAINLINE_ROUTERS, openDiscovery } from './open-discovery.ts'
+
+const swarmKey = testSwarmKey('open-discovery')
+const key = testKey('image')
+
+interface Settings {
+  list: string
+  port: number
+  stateDir: string
+}
+
+async function open({ list, port, stateDir }: Settings): Promise<Discovery> {
+  return await openDiscovery({
+    swarmKey,
+    isPublic: false,
+    settings: parseDiscovery(list),
+    host: '127.0.0.1',
+    port,
+    stateDir,
+    nodesKey: new RendezvousKeys(swarmKey).nodes,
+  })
+}
+
+/** A UDP port that was free a moment ago: here the number has to be known beforehand, as the peer port is. */
+async function freePort(): Promise<number> {
+  const socket = createSocket('udp4')
+  socket.bind(0, '127.0.0.1')
+  await once(socket, 'listening')
+  const { port } = socket.address()
+  socket.close()
+  await once(socket, 'close')
+  return port
+}
+
+test('nodes meet through a bootstrap node that asks nobody itself', async () => {
+  await using dir = await tempDir()
+  const port = await freePort()
+  await using first = await open({ list: 'none', port, stateDir: `${dir.path}/1` })
+  const list = `bootstrap:localhost:${port}`
+  await using second = await open({ list, port: 0, stateDir: `${dir.path}/2` })
+  first.announce(key)
+  assert.deepEqual(await collect(second, key), [{ host: '127.0.0.1', port }])
+  assert.deepEqual(first.stats(), { dhtNodes: 1, announcedKeys: 1, refusedDatagrams: 0 })
+})
+
+test('static peers come up at every key, once, also when the DHT finds them as well', async () => {
+  await using dir = await tempDir()
+  const port = await freePort()
+  await using first = await open({ list: 'none', port, stateDir: `${dir.path}/1` })
+  const list = `static:127.0.0.1:${port},static:10.99.0.1:7000`
+  await using second = await open({ list, port: 0, stateDir: `${dir.path}/2` })
+  first.announce(key)
+  await until(() => second.stats().dhtNodes === 1)
+  const wanted = [
+    { host: '127.0.0.1', port },
+    { host: '10.99.0.1', port: 7000 },
+  ]
+  assert.deepEqual(await collect(second, key), wanted)
+  assert.deepEqual(await collect(second, testKey('unknown')), wanted)
+  assert.deepEqual(await collect(second, key, { limit: 1 }), wanted.slice(0, 1))
+})
+
+test('the addresses of a name are peers, and nodes to start from', async () => {
+  await using dir = await tempDir()
+  const port = await freePort()
+  await using first = await open({ list: 'none', port, stateDir: `${dir.path}/1` })
+  const list = `dns:localhost:${port}`
+  await using second = await open({ list, port: 0, stateDir: `${dir.path}/2` })
+  first.announce(key)
+  await until(() => second.stats().dhtNodes === 1)
+  const found = await collect(second, key)
+  assert.ok(found.some(({ host }) => host === '127.0.0.1'))
+  assert.ok(found.every((address) => address.port === port))
+})
+
+test('a reader that leaves early, and a closed discovery, leave nothing running', async () => {
+  await using dir = await tempDir()
+  const discovery = await open({ list: 'static:127.0.0.1:9', port: 0, stateDir: dir.path })
+  for await (const _ of discovery.findPeers(key)) break
+  await discovery[Symbol.asyncDispose]()
+  await discovery[Symbol.asyncDispose]()
+  assert.deepEqual(await collect(discovery, key), [])
+})
+
+test('public routers are asked only for mainline in the open swarm', () => {
+  const all = parseDiscovery('lan,mainline,bootstrap:a:1,static:b:2,dns:c:3')
+  const named = [
+    { host: 'a', port: 1 },
+    { host: 'b', port: 2 },
+    { host: 'c', port: 3 },
+  ]
+  assert.deepEqual(contactsOf(all, { isPublic: false }), named)
+  assert.deepEqual(contactsOf(all, { isPublic: true }), [...MAINLINE_ROUTERS, ...named])
+  const rest = parseDiscovery('lan,bootstrap:a:1,static:b:2,dns:c:3')
+  assert.deepEqual(contactsOf(rest, { isPublic: true }), named)
+  assert.deepEqual(contactsOf(parseDiscovery('none'), { isPublic: true }), [])
+})
+
+test('a port that is in use is said to be', async () => {
+  await using dir = await tempDir()
+  const port = await freePort()
+  await using _ = await open({ list: 'none', port, stateDir: `${dir.path}/1` })
+  await assert.rejects(open({ list: 'none', port, stateDir: `${dir.path}/2` }), {
+    code: 'PORT_IN_USE',
+  })
+})
+
+test('the open swarm on an own network asks nobody else', async () => {
+  await using dir = await tempDir()
+  await using discovery = await openDiscovery({
+    swarmKey: PUBLIC_SWARM_KEY,
+    isPublic: true,
+    settings: parseDiscovery('none'),
+    host: '127.0.0.1',
+    port: 0,
+    stateDir: dir.path,
+    nodesKey: new RendezvousKeys(PUBLIC_SWARM_KEY).nodes,
+  })
+  assert.deepEqual(await collect(discovery, key), [])
+  assert.equal(discovery.stats().dhtNodes, 0)
+})

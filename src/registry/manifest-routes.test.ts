@@ -138,7 +138,7 @@ test('answers 404 when nobody answers for a manifest in time, and stops asking',
 })
 
 const FAILURES: readonly [what: string, failure: unknown][] = [
-  ['a failure with a code', new OperationError('PEERS_UNAVAILABLE', 'no peer holds it')],
+  ['a failure with a code', new OperationError('TRANSFER_STALLED', 'no peer holds it')],
   ['a mistake in our code', new TypeError('undefined is not a function')],
   ['something that is no error', 'oops'],
 ]

@@ -94,7 +94,7 @@ test('goes on to tell what was counted when the levels cannot be told', async ()
   assert.match(answer.body.toString(), /ddocker_transfers_total/)
 })
 
-test('answers 500 in JSON when a question fails', async () => {
+test('answers 500 in JSON when a question fails, 503 while the node starts', async () => {
   await using node = await openStatus()
   node.source.failure = new Error('the catalog is closed')
   for (const path of ['/', '/api/v1/status', '/api/v1/images']) {
@@ -104,6 +104,8 @@ test('answers 500 in JSON when a question fails', async () => {
       error: { message: 'the catalog is closed' },
     })
   }
+  node.source.isUp = false
+  assert.equal((await node.get('/api/v1/status')).status, 503)
 })
 
 test('only reads', async () => {

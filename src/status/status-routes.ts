@@ -2,10 +2,12 @@ import { Router } from '@koa/router'
 import type { Context, Middleware, Next } from 'koa'
 
 import { messageOf } from '../errors.ts'
+import { SingleFlight } from '../support/single-flight.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { Levels, Metrics } from '../telemetry/metrics.ts'
 import { EventStreams } from './event-streams.ts'
 import type { NodeStatus, StatusSource } from './node-status.ts'
+import type { StatusView } from './page-parts.ts'
 import { renderStatusPage, STATUS_PAGE_POLICY } from './status-page.ts'
 
 interface StatusRoutesOptions {
@@ -33,10 +35,12 @@ export function createStatusRoutes({
 }: StatusRoutesOptions): Middleware {
   const events = new EventStreams(source, { heartbeatMs, maxClients: maxEventClients, signal })
   const router = new Router()
+  // Pages ask every two seconds, and those that ask at once get one view.
+  const views = new SingleFlight<StatusView>()
   const serve = (path: string, label: string, answer: (ctx: Context) => Promise<void> | void) => {
-    router.all(path, readOnly(label), (ctx) => answerOrFail(ctx, answer, log))
+    router.all(path, readOnly(label), (ctx) => answerOrFail(ctx, answer, { source, log }))
   }
-  serve('/', 'page', async (ctx) => answerPage(ctx, await gather(source)))
+  serve('/', 'page', async (ctx) => answerPage(ctx, await views.run('page', () => gather(source))))
   serve('/healthz', 'health', (ctx) => answerText(ctx, 200, 'ok'))
   serve('/readyz', 'health', (ctx) =>
     source.isReady() ? answerText(ctx, 200, 'ready') : answerText(ctx, 503, 'starting'),
@@ -76,15 +80,15 @@ function readOnly(label: string) {
 async function answerOrFail(
   ctx: Context,
   answer: (ctx: Context) => Promise<void> | void,
-  log: Log,
+  { source, log }: { source: StatusSource; log: Log },
 ): Promise<void> {
   ctx.set('Cache-Control', 'no-store')
   try {
     await answer(ctx)
   } catch (error) {
     logFailure(log, error)
-    ctx.status = 500
     answerJson(ctx, { error: { message: messageOf(error) } })
+    ctx.status = source.isReady() ? 500 : 503
   }
 }
 
@@ -92,7 +96,7 @@ function logFailure(log: Log, error: unknown): undefined {
   log.error({ err: error }, 'status not told')
 }
 
-async function gather(source: StatusSource) {
+async function gather(source: StatusSource): Promise<StatusView> {
   const [status, images, peers, transfers] = await Promise.all([
     source.status(),
     source.images(),
@@ -102,7 +106,7 @@ async function gather(source: StatusSource) {
   return { status, images, peers, transfers, isReady: source.isReady(), nowMs: Date.now() }
 }
 
-function answerPage(ctx: Context, view: Awaited<ReturnType<typeof gather>>): void {
+function answerPage(ctx: Context, view: StatusView): void {
   ctx.set('Content-Type', 'text/html; charset=utf-8')
   ctx.set('Content-Security-Policy', STATUS_PAGE_POLICY)
   ctx.set('Referrer-Policy', 'no-referrer')

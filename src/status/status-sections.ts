@@ -135,7 +135,7 @@ function peerRow(peer: PeerStatus, nowMs: number): Html {
       ${nodeName} <span class="faint">${shortId(nodeId)} · ${version}</span>
       ${state === 'banned' && html`<span class="badge bad">banned</span>`}
     </td>
-    <td data-label="Address" class="mono">${address}</td>
+    <td data-label="Address" class="wide mono">${address}</td>
     <td data-label="Had from it" class="number">${formatByteSize(bytes.from)}</td>
     <td data-label="Given to it" class="number">${formatByteSize(bytes.to)}</td>
     <td data-label="Seen" class="number">${formatAgo(nowMs - seenAtMs)}</td>

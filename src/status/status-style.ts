@@ -35,10 +35,10 @@ li, .empty { padding: .6rem .75rem; margin: 0 0 .5rem; }
 .empty { color: var(--faint); }
 li.failure { background: var(--badsheet); border-color: var(--bad); }
 li p { margin: .15rem 0 0; overflow-wrap: anywhere; }
-.row { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; }
+.row { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between; gap: 0 1rem; }
 svg { display: block; width: 100%; height: .5rem; margin: .35rem 0; border-radius: .25rem; background: var(--line); }
 .fill-store { fill: var(--store); } .fill-peers { fill: var(--peers); } .fill-upstream { fill: var(--upstream); }
-.key::before { content: '\\25a0\\a0'; } .key-store::before { color: var(--store); }
+main .key { white-space: nowrap; } .key::before { content: '\\25a0\\a0'; } .key-store::before { color: var(--store); }
 .key-peers::before { color: var(--peers); } .key-upstream::before { color: var(--upstream); }
 table { width: 100%; border-spacing: 0; border-collapse: separate; }
 th, td { text-align: left; padding: .45rem .75rem; vertical-align: top; overflow-wrap: anywhere; }
@@ -50,9 +50,9 @@ footer { font-size: .85rem; } a { color: inherit; }
 .lost { margin: 0; padding: .5rem 1rem; background: var(--badsheet); color: var(--bad); text-align: center; }
 @media (max-width: 40rem) {
   thead { display: none; }
-  tr { display: block; padding: .4rem .75rem; } tr + tr { border-top: 1px solid var(--line); }
+  tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.5rem; padding: .4rem .75rem; } tr + tr { border-top: 1px solid var(--line); }
   td { display: flex; justify-content: space-between; gap: 1rem; padding: .1rem 0; border: 0; }
-  td:first-child { display: block; } td + td::before { content: attr(data-label); color: var(--faint); white-space: nowrap; }
+  td:first-child, .wide { grid-column: 1 / -1; } td:first-child { display: block; } td + td::before { content: attr(data-label); color: var(--faint); white-space: nowrap; }
   .number { white-space: normal; }
 }
 `

@@ -12,7 +12,7 @@ export function movingSection({ transfers, nowMs }: StatusView): Html {
   const isEnded = ({ state }: TransferStatus) => state === 'done' || state === 'failed'
   const underWay = transfers.filter((transfer) => !isEnded(transfer))
   const ended = transfers.filter(isEnded).slice(0, MAX_ENDED_TRANSFERS)
-  return html`<h2>What moves now <small>${sourceKey()}</small></h2>
+  return html`<h2>What moves now ${transfers.length > 0 && sourceKey()}</h2>
     ${
       underWay.length === 0
         ? html`<p class="empty">Nothing.</p>`
@@ -83,7 +83,7 @@ function endedRow(transfer: TransferStatus, nowMs: number): Html {
   return html`<tr>
     <td><code title="${digest}">${shortDigest(digest)}</code></td>
     <td data-label="Size" class="number">${formatByteSize(size)}</td>
-    <td data-label="From">
+    <td data-label="From" class="wide">
       ${
         state === 'failed'
           ? html`<span class="bad">failed ${code}</span>`
@@ -101,9 +101,11 @@ function endedRow(transfer: TransferStatus, nowMs: number): Html {
 }
 
 function sourceKey(): Html {
-  return html`<span class="key key-peers">peers</span>
+  return html`<small>
+    <span class="key key-peers">peers</span>
     <span class="key key-upstream">upstream</span>
-    <span class="key key-store">here already</span>`
+    <span class="key key-store">here already</span>
+  </small>`
 }
 
 function peerNames(peers: TransferStatus['peers']): string {

@@ -138,10 +138,25 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   )
   const finder = new PeerFinder({ discovery, client, directory, keys, self, log })
   const status = new RunningStatus({
-    ...{ config, metrics, store, catalog, directory, discovery, engine },
+    config,
+    metrics,
+    store,
+    catalog,
+    directory,
+    discovery,
+    engine,
   })
   const swarm = new SwarmSource({
-    ...{ store, catalog, torrents, engine, finder, client, directory, discovery, isPublic, log },
+    store,
+    catalog,
+    torrents,
+    engine,
+    finder,
+    client,
+    directory,
+    discovery,
+    isPublic,
+    log,
     onBadPeer: (peer) => status.onBadPeer(peer),
   })
   const fetcher = rooms.use(
@@ -157,11 +172,25 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
 
   // What images are: names, manifests, the engine of this host.
   const register = new ImageRegister({
-    ...{ store, catalog, keys, identity, swarmKey, discovery, isPublic },
+    store,
+    catalog,
+    keys,
+    identity,
+    swarmKey,
+    discovery,
+    isPublic,
     nodeName: config.nodeName,
   })
   const resolver = new ImageResolver({
-    ...{ catalog, store, fetcher, finder, client, register, keys, swarmKey, log },
+    catalog,
+    store,
+    fetcher,
+    finder,
+    client,
+    register,
+    keys,
+    swarmKey,
+    log,
   })
   const stopping = new AbortController()
   let doorAddresses: readonly string[] = []
@@ -169,7 +198,12 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   const seeder = new ImageSeeder({ catalog, register, doors })
   const puller = new ImagePuller({ resolver, fetcher, store })
   const engineImages = new EngineImages({
-    ...{ store, catalog, register, seeder, doors, log },
+    store,
+    catalog,
+    register,
+    seeder,
+    doors,
+    log,
     dockerHost: config.dockerHost,
   })
 
@@ -204,7 +238,12 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     ...seedOperations(engineImages, doors),
     pull: pullOperation({ puller, engine: engineImages, doors }),
     warm: warmOperation({
-      ...{ puller, engine: engineImages, finder, directory, client, self },
+      puller,
+      engine: engineImages,
+      finder,
+      directory,
+      client,
+      self,
       address: () => `${config.peerHost ?? '127.0.0.1'}:${peerPort}`,
     }),
     ...swarmOperations(swarmKey),
@@ -246,7 +285,10 @@ export async function openOffline(config: Config, { log }: OpenOptions): Promise
   await using rooms = new AsyncDisposableStack()
   const { store, catalog, identity, swarmKey } = await openHoldings(config, { log, rooms })
   const register = new ImageRegister({
-    ...{ store, catalog, identity, swarmKey },
+    store,
+    catalog,
+    identity,
+    swarmKey,
     keys: new RendezvousKeys(swarmKey),
     nodeName: config.nodeName,
     isPublic: config.swarm === 'public',
@@ -254,7 +296,10 @@ export async function openOffline(config: Config, { log }: OpenOptions): Promise
   const doors = () => []
   const seeder = new ImageSeeder({ catalog, register, doors })
   const offline = {
-    ...{ store, catalog, seeder, doors },
+    store,
+    catalog,
+    seeder,
+    doors,
     torrents: new BlobTorrents({ store, catalog, swarmKey }),
   }
   const opened = rooms.move()

@@ -242,7 +242,11 @@ function peerStatus(peer: KnownPeer): PeerStatus {
     peer
   const isBanned = peer.bannedUntilMs > Date.now()
   return {
-    ...{ nodeId, nodeName, version, seenAtMs, badPieces },
+    nodeId,
+    nodeName,
+    version,
+    seenAtMs,
+    badPieces,
     address: `${host}:${peerPort}`,
     state: isBanned ? 'banned' : 'member',
     bytes: { from: bytesFrom, to: bytesTo },

@@ -96,19 +96,21 @@ async function* reportsUntil(
   work: Promise<unknown>,
   report: () => WarmReport,
 ): AsyncGenerator<WarmReport, boolean> {
-  let outcome: { failure?: unknown } | undefined
   const ended = work.then(
-    () => (outcome = {}),
-    (failure: unknown) => (outcome = { failure }),
+    () => ({ failure: undefined }),
+    (failure: unknown) => ({ failure }),
   )
-  while (!outcome) {
+  for (;;) {
     yield report()
-    const tick = new Promise((resolve) => setTimeout(resolve, REPORT_INTERVAL_MS).unref())
-    await Promise.race([ended, tick])
+    const tick = new Promise<undefined>((resolve) => {
+      setTimeout(() => resolve(undefined), REPORT_INTERVAL_MS).unref()
+    })
+    const outcome = await Promise.race([ended, tick])
+    if (!outcome) continue
+    if (outcome.failure === undefined) return true
+    yield { ...report(), state: 'failed', message: messageOf(outcome.failure) }
+    return false
   }
-  if (!('failure' in outcome)) return true
-  yield { ...report(), state: 'failed', message: messageOf(outcome.failure) }
-  return false
 }
 
 function pullAll(

@@ -73,14 +73,15 @@ export function pieceHashOf({ pieces }: Pick<TorrentRecord, 'pieces'>, index: nu
 
 /** Hashes the pieces of a blob that is on disk but whose torrent was never made or was lost. */
 export async function hashPieces(
-  { size, read }: { size: number; read(offset: number, length: number): Promise<Buffer> },
+  blob: { size: number; read(offset: number, length: number): Promise<Buffer> },
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<Buffer> {
+  const { size } = blob
   const length = pieceLength(size)
   const hashes: Buffer[] = []
   for (let offset = 0; offset < size; offset += length) {
     signal?.throwIfAborted()
-    const piece = await read(offset, Math.min(length, size - offset))
+    const piece = await blob.read(offset, Math.min(length, size - offset))
     hashes.push(createHash('sha1').update(piece).digest())
   }
   return Buffer.concat(hashes)

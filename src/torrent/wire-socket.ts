@@ -20,10 +20,13 @@ class WireSocket {
   constructor(wire: Wire, socket: Socket) {
     this.#wire = wire
     this.#socket = socket
+  }
+
+  join(): void {
     this.#limitMessages()
     this.#sendDirectly()
     this.#holdUntilAttached()
-    socket.on('data', (bytes: Buffer) => this.#onBytes(bytes))
+    this.#socket.on('data', (bytes: Buffer) => this.#onBytes(bytes))
   }
 
   #onBytes(bytes: Uint8Array): void {
@@ -136,6 +139,6 @@ const MAX_EXTENDED_HANDSHAKES = 3
 export function useWireSockets(): void {
   Peer.prototype.setThrottlePipes = function setThrottlePipes(this: Peer): void {
     const { conn, wire } = this
-    if (conn && wire) new WireSocket(wire, conn)
+    if (conn && wire) new WireSocket(wire, conn).join()
   }
 }

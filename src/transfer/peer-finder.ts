@@ -31,7 +31,7 @@ interface PeerFinderOptions {
 }
 
 // A lookup is over after this, whatever is still under way.
-const LOOKUP_MS = 2500
+const LOOKUP_MS = 2000
 const MAX_ASKED_AT_ONCE = 32
 const MAX_PEERS_PER_LOOKUP = 64
 // An address that did not answer is left alone for a while; who answered need not say hello again.

@@ -33,7 +33,9 @@ interface SwarmSourceOptions {
 
 /** A blob below this is fetched from one peer in one answer. */
 export const SMALL_BLOB_BYTES = 1024 * 1024
-const SEARCH_ROUNDS = 2
+// A client of the door goes elsewhere quickly: nobody found in about three seconds is nobody.
+const SEARCH_MS = 800
+const SEARCH_PAUSE_MS = 200
 const SEARCH_AGAIN_MS = 1500
 // Without any peer that could deliver, and with peers that do not.
 const ALONE_MS = 8000
@@ -89,14 +91,15 @@ export class SwarmSource {
     { resumable, signal }: { resumable: TorrentRecord | undefined; signal: AbortSignal },
   ): Promise<{ holders: Holder[] }> {
     const holders: Holder[] = []
-    for (let round = 0; round < SEARCH_ROUNDS && holders.length === 0; round += 1) {
+    const startedAtMs = Date.now()
+    do {
       for await (const holder of this.#holders(transfer, siblings, signal)) {
         holders.push(holder)
         if (transfer.size < 0) transfer.onSize(holder.blob.size)
         if (holder.blob.state === 'complete' || transfer.size >= SMALL_BLOB_BYTES) break
       }
-      if (holders.length === 0 && resumable) break
-    }
+      if (holders.length === 0) await delay(SEARCH_PAUSE_MS, signal)
+    } while (holders.length === 0 && Date.now() - startedAtMs < SEARCH_MS)
     if (transfer.size < 0 && resumable) transfer.onSize(resumable.size)
     if (holders.length === 0 && !(resumable && this.#options.isPublic)) {
       throw new OperationError(

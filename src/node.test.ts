@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import { rm, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { test } from 'node:test'
+
+import { digestOf } from './oci/digest.ts'
+import type { TransferStatus } from './status/node-status.ts'
+import { openTestnet, writeLayout, type LayoutFixture, type TestNode } from './testing/testnet.ts'
+
+const MIB = 1024 * 1024
+
+test('an image that one node imported is pulled through the door of another, all of it from peers', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [5 * MIB, 2 * MIB + 1, 1000, 0])
+  const [a, b] = [await net.start('a'), await net.start('b')]
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  const manifest = await b.get('/v2/local/app/manifests/1')
+  assert.equal(manifest.status, 200)
+  assert.equal(digestOf(Buffer.from(await manifest.arrayBuffer())), image.manifest)
+  await assertLayersAt(b, image)
+  for (const { digest, size, bytes, state } of await transfersOf(b)) {
+    assert.deepEqual(
+      { digest, bytes, state },
+      { digest, state: 'done', bytes: { store: 0, peers: size, upstream: 0 } },
+    )
+  }
+})
+
+test('what was pulled is pulled from the puller when the first holder is gone', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [3 * MIB, 10])
+  const [a, b, c] = [await net.start('a'), await net.start('b'), await net.start('c')]
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  await b.run(b.node.operations.pull, { reference: 'local/app:1', load: false })
+  await a.stop()
+  const pulled = await c.run(c.node.operations.pull, { reference: 'local/app:1', load: false })
+  assert.equal(pulled.bytes.peers, pulled.size)
+  await assertLayersAt(c, image)
+})
+
+test('a name means what the newest record says, on one node what that node says', async () => {
+  await using net = await openTestnet()
+  const old = await writeLayout(join(net.dir, 'old'), [10])
+  const young = await writeLayout(join(net.dir, 'young'), [20])
+  const [a, b, c] = [await net.start('a'), await net.start('b'), await net.start('c')]
+  await a.run(a.node.operations.import, { path: old.path, name: 'app:1' })
+  await b.run(b.node.operations.import, { path: young.path, name: 'app:1' })
+  const digestAt = async (path: string) =>
+    (await c.get(path, { method: 'HEAD' })).headers.get('docker-content-digest')
+  assert.equal(await digestAt('/v2/local/app/manifests/1'), young.manifest)
+  assert.equal(await digestAt('/v2/node/a/app/manifests/1'), old.manifest)
+  assert.equal(await digestAt('/v2/node/b/app/manifests/1'), young.manifest)
+  assert.equal(await digestAt('/v2/app/manifests/1'), young.manifest)
+  assert.equal((await c.get('/v2/node/nobody/app/manifests/1')).status, 404)
+})
+
+test('a node of another swarm learns nothing', async () => {
+  await using net = await openTestnet()
+  await using other = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB])
+  const a = await net.start('a')
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  const discovery = [
+    `bootstrap:127.0.0.1:${a.node.ready.peerPort}`,
+    `static:127.0.0.1:${a.node.ready.peerPort}`,
+  ]
+  const stranger = await other.start('stranger', { discovery })
+  assert.equal((await stranger.get('/v2/local/app/manifests/1')).status, 404)
+  assert.equal((await stranger.get(`/v2/local/app/blobs/${image.layers[0]?.digest}`)).status, 404)
+  assert.deepEqual(await stranger.run(stranger.node.operations.peers, {}), { peers: [] })
+})
+
+test('a transfer that lost its seed fails early, keeps its pieces, and goes on from them', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [8 * MIB])
+  const [layer] = image.layers
+  assert.ok(layer)
+  const a = await net.start('a', { uploadBytesPerSecond: 4 * MIB })
+  const b = await net.start('b')
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  assert.equal((await b.get('/v2/local/app/manifests/1')).status, 200)
+  const got = await readUntil(b, `/v2/local/app/blobs/${layer.digest}`, {
+    stopAfter: 3 * MIB,
+    onStop: () => a.stop(),
+  })
+  assert.ok(got.length < 8 * MIB, 'the body ended like a whole one')
+  assert.ok(layer.bytes.subarray(0, got.length).equals(got), 'a wrong byte came out')
+  const again = await net.start('a')
+  assert.ok(again)
+  const rest = await b.get(`/v2/local/app/blobs/${layer.digest}`, {
+    headers: { range: `bytes=${got.length}-` },
+  })
+  assert.equal(rest.status, 206)
+  const joined = Buffer.concat([got, Buffer.from(await rest.arrayBuffer())])
+  assert.equal(digestOf(joined), layer.digest)
+  const [last] = (await transfersOf(b)).filter(({ digest }) => digest === layer.digest)
+  assert.ok(
+    last && last.bytes.store >= 2 * MIB,
+    `${last?.bytes.store} bytes were not fetched again`,
+  )
+  assert.equal((last?.bytes.store ?? 0) + (last?.bytes.peers ?? 0), 8 * MIB)
+})
+
+test('a warm-up brings the image to every node, and names the one that does not answer', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB, 500])
+  const [a, b, c] = [await net.start('a'), await net.start('b'), await net.start('c')]
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  const order = { references: ['local/app:1'], load: false, parallel: 4 }
+  const warmed = await a.run(a.node.operations.warm, order)
+  assert.deepEqual(
+    warmed.nodes.map(({ nodeName, state }) => [nodeName, state]),
+    [
+      ['a', 'done'],
+      ['b', 'done'],
+      ['c', 'done'],
+    ],
+  )
+  await b.stop()
+  const again = await a.run(a.node.operations.warm, order)
+  assert.deepEqual(
+    again.nodes.map(({ nodeName, state }) => [nodeName, state]),
+    [
+      ['a', 'done'],
+      ['b', 'failed'],
+      ['c', 'done'],
+    ],
+  )
+  const named = await a.run(a.node.operations.warm, { ...order, nodes: ['c', 'nobody'] })
+  assert.deepEqual(
+    named.nodes.map(({ nodeName, state }) => [nodeName, state]),
+    [
+      ['c', 'done'],
+      ['nobody', 'failed'],
+    ],
+  )
+  assert.ok(c)
+})
+
+test('a node whose catalog was lost serves what it holds', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB])
+  const first = await net.start('first')
+  const a = await net.start('a')
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  await a.stop()
+  await rm(join(a.dataDir, 'catalog'), { recursive: true })
+  await writeFile(join(a.dataDir, 'catalog'), 'not a folder')
+  const again = await net.start('a')
+  assert.equal((await again.get('/v2/local/app/manifests/1')).status, 200)
+  const pulled = await first.run(first.node.operations.pull, {
+    reference: 'local/app:1',
+    load: false,
+  })
+  assert.equal(pulled.bytes.peers, pulled.size)
+})
+
+test('only members may order a warm-up', async () => {
+  await using net = await openTestnet()
+  const a = await net.start('a')
+  const answer = await fetch(`http://127.0.0.1:${a.node.ready.peerPort}/dd/1/warm`, {
+    method: 'POST',
+    body: JSON.stringify({
+      nodeId: a.node.ready.nodeId,
+      references: ['app:1'],
+      load: false,
+      parallel: 1,
+    }),
+    headers: {
+      authorization: `DD1 ${Date.now()}.${'0'.repeat(32)}.${randomBytes(32).toString('hex')}`,
+    },
+  })
+  assert.equal(answer.status, 403)
+})
+
+async function assertLayersAt(node: TestNode, image: LayoutFixture): Promise<void> {
+  for (const { digest, bytes } of image.layers) {
+    const answer = await node.get(`/v2/local/app/blobs/${digest}`)
+    assert.equal(answer.status, 200)
+    assert.equal(answer.headers.get('content-length'), String(bytes.length))
+    const found = createHash('sha256')
+      .update(Buffer.from(await answer.arrayBuffer()))
+      .digest('hex')
+    assert.equal(`sha256:${found}`, digest)
+  }
+}
+
+async function transfersOf(node: TestNode): Promise<TransferStatus[]> {
+  const answer = (await (await node.get('/api/v1/transfers')).json()) as {
+    transfers: TransferStatus[]
+  }
+  return answer.transfers
+}
+
+/** Reads a body until its connection ends, and does something on the way. */
+async function readUntil(
+  node: TestNode,
+  path: string,
+  { stopAfter, onStop }: { stopAfter: number; onStop: () => Promise<void> },
+): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+  const chunks: Buffer[] = []
+  let bytes = 0
+  let stopping: Promise<void> | undefined
+  request(`http://${node.node.ready.registry}${path}`, (response) => {
+    response.on('data', (chunk: Buffer) => {
+      chunks.push(chunk)
+      bytes += chunk.length
+      if (bytes >= stopAfter) stopping ??= onStop()
+    })
+    response.on('error', () => {})
+    response.on('close', () => {
+      if (response.complete) reject(new Error('the body ended like a whole one'))
+      else (stopping ?? Promise.resolve()).then(() => resolve(Buffer.concat(chunks)), reject)
+    })
+  })
+    .on('error', reject)
+    .end()
+  return promise
+}

@@ -30,6 +30,8 @@ export type { ImageAction, ImageEvent } from './image-events.ts'
 const MAX_LINE_CHARS = 1024 * 1024
 /** names go into the request line */
 const MAX_EXPORTS = 500
+/** the longest failure that is understood behind the bytes of an export */
+const MAX_FAILURE_BYTES = 8192
 const KEEP_ALIVE_MS = 30_000
 const IMAGE_NAME = /^[a-z0-9[][\w.:@/[\]-]*$/i
 
@@ -200,26 +202,26 @@ export class DockerDaemon {
   }
 }
 
-/** The engine writes a failure midway behind the bytes of the tar, as a line of JSON. */
+/** The engine writes a failure midway behind the bytes of the tar, as a line of JSON; a tar ends with zeros. */
 async function* withoutFailure(
   answer: AsyncIterable<Uint8Array>,
   what: string,
 ): AsyncGenerator<Uint8Array, void> {
-  let suspect: Uint8Array | undefined
+  let tail = Buffer.alloc(0)
   for await (const chunk of answer) {
-    if (suspect) yield suspect
-    suspect = startsLikeFailure(chunk) ? chunk : undefined
-    if (!suspect) yield chunk
+    const joined = Buffer.concat([tail, chunk])
+    const end = Math.max(0, joined.length - MAX_FAILURE_BYTES)
+    if (end > 0) yield joined.subarray(0, end)
+    tail = joined.subarray(end)
   }
-  if (!suspect) return
-  const failure = failureIn(parseJson(Buffer.from(suspect).toString()))
+  const failure = failureAtEnd(tail)
   if (failure !== undefined) throw engineFailed(what, failure)
-  yield suspect
+  if (tail.length > 0) yield tail
 }
 
-function startsLikeFailure(chunk: Uint8Array): boolean {
-  const start = '{"error'
-  return Buffer.from(chunk.subarray(0, start.length)).toString('latin1') === start
+function failureAtEnd(tail: Buffer): string | undefined {
+  const start = tail.lastIndexOf('{"errorDetail"')
+  return start < 0 ? undefined : failureIn(parseJson(tail.subarray(start).toString()))
 }
 
 async function readLoaded(answer: IncomingMessage): Promise<string[]> {

@@ -16,8 +16,9 @@ const DEFAULT_PORT = 2375
 export function parseEngineHost(text: string): EngineHost {
   const socketPath = /^(?:unix|npipe):\/\/(.+)$/.exec(text)?.[1]
   if (socketPath !== undefined) return { socketPath }
-  const url = URL.parse(text.replace(/^tcp:/, 'http:'))
-  if (!url || !['http:', 'https:'].includes(url.protocol) || url.hostname === '') {
+  // Under the name of http a port of 80 would be lost.
+  const url = URL.parse(text.replace(/^https?:/, 'tcp:'))
+  if (url?.protocol !== 'tcp:' || url.hostname === '') {
     const wanted = 'unix:///path/to/docker.sock or tcp://host:port'
     throw new OperationError('CONFIG_INVALID', `docker host: wanted ${wanted}, found "${text}"`)
   }

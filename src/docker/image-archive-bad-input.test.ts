@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 
+import { array, assert as check, asyncProperty, constantFrom, nat } from 'fast-check'
+
+import { isOperationError } from '../errors.ts'
 import { digestOf, hexOf } from '../oci/digest.ts'
 import {
   blobEntry,
@@ -373,4 +378,24 @@ test('walks an image index that names one manifest a thousand times only once', 
   const blobs = [outer, middle, inner, compressed.manifest, config, ...layers]
   const [found] = await read(layoutEntries([describe(outer, INDEX_TYPE)], blobs))
   assert.equal(found?.blobs.length, blobs.length)
+})
+
+test('answers damaged archives with nothing but its own codes', async () => {
+  const folder = join(import.meta.dirname, '../../fixtures/image-archives')
+  const files = ['docker-20.10-graphdriver.tar', 'docker-28.5-containerd-platforms.tar']
+  const archives = await Promise.all(files.map(async (file) => await readFile(join(folder, file))))
+  const codes = new Set(['ARCHIVE_INVALID', 'ARCHIVE_INCOMPLETE', 'BLOB_DIGEST_MISMATCH'])
+  const damage = array(nat(), { minLength: 1, maxLength: 8 })
+  await check(
+    asyncProperty(constantFrom(...archives), damage, async (archive, places) => {
+      const damaged = Buffer.from(archive)
+      for (const place of places) damaged[place % archive.length] = (place >> 8) & 0xff
+      try {
+        await readImageArchive(inPieces(damaged), new MemoryBlobSink())
+      } catch (error) {
+        assert.ok(isOperationError(error) && codes.has(error.code), String(error))
+      }
+    }),
+    { numRuns: 200 },
+  )
 })

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
-import { request } from 'node:http'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -70,37 +69,6 @@ test('a node of another swarm learns nothing', async () => {
   assert.equal((await stranger.get('/v2/local/app/manifests/1')).status, 404)
   assert.equal((await stranger.get(`/v2/local/app/blobs/${image.layers[0]?.digest}`)).status, 404)
   assert.deepEqual(await stranger.run(stranger.node.operations.peers, {}), { peers: [] })
-})
-
-test('a transfer that lost its seed fails early, keeps its pieces, and goes on from them', async () => {
-  await using net = await openTestnet()
-  const image = await writeLayout(join(net.dir, 'image'), [8 * MIB])
-  const [layer] = image.layers
-  assert.ok(layer)
-  const a = await net.start('a', { uploadBytesPerSecond: 4 * MIB })
-  const b = await net.start('b')
-  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
-  assert.equal((await b.get('/v2/local/app/manifests/1')).status, 200)
-  const got = await readUntil(b, `/v2/local/app/blobs/${layer.digest}`, {
-    stopAfter: 3 * MIB,
-    onStop: () => a.stop(),
-  })
-  assert.ok(got.length < 8 * MIB, 'the body ended like a whole one')
-  assert.ok(layer.bytes.subarray(0, got.length).equals(got), 'a wrong byte came out')
-  const again = await net.start('a')
-  assert.ok(again)
-  const rest = await b.get(`/v2/local/app/blobs/${layer.digest}`, {
-    headers: { range: `bytes=${got.length}-` },
-  })
-  assert.equal(rest.status, 206)
-  const joined = Buffer.concat([got, Buffer.from(await rest.arrayBuffer())])
-  assert.equal(digestOf(joined), layer.digest)
-  const [last] = (await transfersOf(b)).filter(({ digest }) => digest === layer.digest)
-  assert.ok(
-    last && last.bytes.store >= 2 * MIB,
-    `${last?.bytes.store} bytes were not fetched again`,
-  )
-  assert.equal((last?.bytes.store ?? 0) + (last?.bytes.peers ?? 0), 8 * MIB)
 })
 
 test('a warm-up brings the image to every node, and names the one that does not answer', async () => {
@@ -192,31 +160,4 @@ async function transfersOf(node: TestNode): Promise<TransferStatus[]> {
     transfers: TransferStatus[]
   }
   return answer.transfers
-}
-
-/** Reads a body until its connection ends, and does something on the way. */
-async function readUntil(
-  node: TestNode,
-  path: string,
-  { stopAfter, onStop }: { stopAfter: number; onStop: () => Promise<void> },
-): Promise<Buffer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  const chunks: Buffer[] = []
-  let bytes = 0
-  let stopping: Promise<void> | undefined
-  request(`http://${node.node.ready.registry}${path}`, (response) => {
-    response.on('data', (chunk: Buffer) => {
-      chunks.push(chunk)
-      bytes += chunk.length
-      if (bytes >= stopAfter) stopping ??= onStop()
-    })
-    response.on('error', () => {})
-    response.on('close', () => {
-      if (response.complete) reject(new Error('the body ended like a whole one'))
-      else (stopping ?? Promise.resolve()).then(() => resolve(Buffer.concat(chunks)), reject)
-    })
-  })
-    .on('error', reject)
-    .end()
-  return promise
 }

@@ -60,6 +60,11 @@ export interface PartialBlob extends AsyncDisposable {
   /** Makes what is here survive a restart: the bytes first, then the bitfield. */
   checkpoint(): Promise<void>
   /**
+   * With all pieces here: proves the SHA-256 of the whole, so that its last bytes may be given out.
+   * @throws OperationError BLOB_DIGEST_MISMATCH: nothing stays on disk
+   */
+  prove(): Promise<void>
+  /**
    * With all pieces here: proves the SHA-256, makes the blob durable and complete. Reads go on afterwards.
    * @throws OperationError BLOB_DIGEST_MISMATCH: nothing stays on disk
    */

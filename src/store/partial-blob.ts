@@ -1,6 +1,6 @@
 import { rm, type FileHandle } from 'node:fs/promises'
 
-import { messageOf, OperationError } from '../errors.ts'
+import { isOperationError, messageOf, OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { writeFileAtomically } from '../support/atomic-file.ts'
 import { diskError } from '../support/disk-error.ts'
@@ -26,7 +26,7 @@ export interface PartialBlobParts {
   readonly path: string
   readonly bitfieldPath: string
   readonly log: Log
-  /** Gives the file, which is durable, its name among the complete blobs. */
+  /** Gives the file, which is durable, its name among the complete blobs. @throws OperationError */
   readonly publish: () => Promise<void>
   /** Called once, when another download of this digest may begin. */
   readonly onRelease: () => void
@@ -58,6 +58,7 @@ export class DiskPartialBlob implements PartialBlob {
   #disposal: Promise<void> | undefined
   #durable: Uint8Array
   #failure: unknown
+  #proof: Promise<void> | undefined
 
   constructor(parts: PartialBlobParts) {
     const { shape, bitfield, file } = parts
@@ -105,6 +106,12 @@ export class DiskPartialBlob implements PartialBlob {
     const checkpoint = this.#checkpoints.then(() => this.#checkpointNow())
     this.#checkpoints = checkpoint.catch(() => undefined)
     return checkpoint
+  }
+
+  async prove(): Promise<void> {
+    if (this.#state === 'complete') return
+    this.#proof ??= this.#proveNow()
+    return this.#proof
   }
 
   async commit(): Promise<void> {
@@ -168,7 +175,7 @@ export class DiskPartialBlob implements PartialBlob {
     }
   }
 
-  async #commitNow(): Promise<void> {
+  async #proveNow(): Promise<void> {
     this.#assertWritable()
     await Promise.all(this.#writes.values())
     const found = await this.#digester.finish()
@@ -180,6 +187,11 @@ export class DiskPartialBlob implements PartialBlob {
         { details: { wanted: this.digest, found } },
       )
     }
+  }
+
+  async #commitNow(): Promise<void> {
+    await this.prove()
+    this.#assertWritable()
     await this.#settle()
     await this.#makeComplete()
     this.#state = 'complete'
@@ -196,7 +208,9 @@ export class DiskPartialBlob implements PartialBlob {
     try {
       await this.#parts.publish()
     } catch (error) {
-      throw diskError(error, `blob ${this.digest}`)
+      // without room or permission the pieces stay, and another commit may do better
+      if (isOperationError(error, 'DISK_FAULTY')) this.#failure = error
+      throw error
     }
   }
 

@@ -32,6 +32,7 @@ export class BlobTransfer {
   #endedAtMs: number | undefined
   #failure: unknown
   #partial: PartialBlob | undefined
+  #isProven = false
   #change = Promise.withResolvers<void>()
   readonly #contributions = new Map<string, Contribution>()
   lastProgressAtMs = Date.now()
@@ -82,6 +83,12 @@ export class BlobTransfer {
     this.#contributions.set(peer, { peer, ...(nodeName !== undefined && { nodeName }), bytes: sum })
   }
 
+  /** The whole was verified: what was held back may go out while the blob is made durable. */
+  onProven(): void {
+    this.#isProven = true
+    this.#signalChange()
+  }
+
   /** The whole was verified and is in the store. */
   onDone(): void {
     this.#end('done')
@@ -113,16 +120,12 @@ export class BlobTransfer {
     range: ByteRange,
     { openComplete, signal }: { openComplete: () => Promise<BlobFile>; signal: AbortSignal },
   ): AsyncIterable<Uint8Array> {
-    const heldBackFrom = Math.max(0, this.#size - HELD_BACK_BYTES)
     let offset = range.start
     while (offset <= range.end) {
-      if (offset >= heldBackFrom || !this.#partial) await this.settled(signal)
+      if (!this.#partial) await this.settled(signal)
       if (this.#state === 'done' || !this.#partial) break
-      const bytes = await this.#readPiece(this.#partial, {
-        offset,
-        end: Math.min(range.end + 1, heldBackFrom),
-        signal,
-      })
+      const end = await this.#freeUntil(offset, range, signal)
+      const bytes = await this.#readPiece(this.#partial, { offset, end, signal })
       offset += bytes.length
       yield bytes
     }
@@ -131,6 +134,15 @@ export class BlobTransfer {
     for (; offset <= range.end; offset += READ_BYTES) {
       yield await complete.read(offset, Math.min(READ_BYTES, range.end + 1 - offset))
     }
+  }
+
+  /** Where bytes from `offset` may be read to; waits for the proof of the whole where the end is held back. */
+  async #freeUntil(offset: number, range: ByteRange, signal: AbortSignal): Promise<number> {
+    const heldBackFrom = Math.max(0, this.#size - HELD_BACK_BYTES)
+    if (offset < heldBackFrom && !this.#isProven) return Math.min(range.end + 1, heldBackFrom)
+    while (!this.#isProven && this.#state === 'moving') await this.#nextChange(signal)
+    if (this.#state === 'failed') throw this.#failure
+    return range.end + 1
   }
 
   async #readPiece(

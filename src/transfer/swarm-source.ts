@@ -348,6 +348,8 @@ export class SwarmSource {
     }: { torrent: TorrentRecord; partial: PartialBlob; holders: readonly Holder[] },
   ): Promise<void> {
     try {
+      await partial.prove()
+      transfer.onProven()
       await partial.commit()
     } catch (error) {
       if (isOperationError(error, 'BLOB_DIGEST_MISMATCH')) await this.#reject(torrent, holders)

@@ -212,9 +212,10 @@ class LabNode implements DdockerNode {
     const isAlone = host !== undefined
     const values = flags({
       'data-dir': this.dataDir,
-      registry: registry ?? (isAlone ? '127.0.0.1:5151' : '127.0.0.1:0'),
+      // Where it was before, so that others find it again.
+      registry: registry ?? this.#ready?.registry ?? (isAlone ? '127.0.0.1:5151' : '127.0.0.1:0'),
       'peer-host': this.#peerHost,
-      'peer-port': String(peerPort ?? (isAlone ? 6881 : 0)),
+      'peer-port': String(peerPort ?? this.#ready?.peerPort ?? (isAlone ? 6881 : 0)),
       'node-name': nodeName,
       'swarm-key-file': swarmKey === undefined ? undefined : this.#keyFile,
       discovery: this.#options.discovery,

@@ -210,6 +210,43 @@ test('goes on without an image that fails when somebody listens for failures', a
   ])
 })
 
+test('says which image an export lacks', async () => {
+  const { answers, names, made } = await manyImages(2)
+  const tar = await makeSave(made.slice(0, 1))
+  const failures: unknown[] = []
+  const seen: string[][] = []
+  const { images } = await runExport(
+    { ...answers, 'GET /images/get': (_request, response) => response.end(tar) },
+    {
+      names,
+      onImage: async (image) => void seen.push(image.names),
+      onFailure: (failed, error) => failures.push([failed, (error as { code: string }).code]),
+    },
+  )
+  assert.deepEqual(
+    images.map((image) => image.names),
+    [['i0:2']],
+  )
+  assert.deepEqual(seen, [['i0:2']])
+  assert.deepEqual(failures, [[['i1:2'], 'ENGINE_FAILED']])
+})
+
+test('lets a failure of who gets the images pass unchanged, and tries nothing again', async () => {
+  const { answers, names } = await manyImages(2)
+  const failure = new Error('catalog gone')
+  let calls = 0
+  const running = runExport(answers, {
+    names,
+    onFailure: () => undefined,
+    onImage: () => {
+      calls += 1
+      throw failure
+    },
+  })
+  await assert.rejects(running, (error) => error === failure)
+  assert.equal(calls, 1)
+})
+
 test('throws the first failure when nobody listens for failures', async () => {
   const { answers, names } = await manyImages(2)
   await assert.rejects(runExport(answers, { names: [...names, 'unknown:1'] }), {

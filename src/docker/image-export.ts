@@ -11,6 +11,7 @@ import type { Log } from '../telemetry/log.ts'
 import type { ArchivedImage } from './archived-image.ts'
 import type { BlobSink } from './blob-sink.ts'
 import type { DockerDaemon, InspectedImage } from './docker-daemon.ts'
+import { engineFailed } from './engine-error.ts'
 import { GraphdriverLayers } from './graphdriver-layers.ts'
 import { readImageArchive } from './image-archive.ts'
 
@@ -33,6 +34,10 @@ export interface ExportOptions {
   /** whether an image, by its ID, needs no export; it is left out of the result */
   readonly isKnown?: (id: Digest) => boolean | Promise<boolean>
   readonly signal?: AbortSignal
+  /** read the layers of the classic store from its own files where this process may; default true */
+  readonly useStoreFiles?: boolean
+  /** gets each image as soon as it is whole; the export goes on when it has settled */
+  readonly onImage?: (image: ArchivedImage) => void | Promise<void>
   readonly onProgress?: (progress: ExportProgress) => void
   readonly log?: Log
   /** with it, images that fail are reported here and the others go on */
@@ -80,7 +85,7 @@ class ImageExport {
     const wanted = await this.#findWanted()
     this.#imageCount = wanted.length
     this.#report()
-    const layers = wanted.length > 0 ? await this.#openLayers() : undefined
+    const layers = await this.#openLayers(wanted)
     const left: Wanted[] = []
     for (const image of wanted) {
       if (!layers || !(await this.#readFiles(image, layers))) left.push(image)
@@ -110,8 +115,9 @@ class ImageExport {
     return fresh
   }
 
-  async #openLayers(): Promise<GraphdriverLayers | undefined> {
-    const { daemon } = this.#options
+  async #openLayers(wanted: readonly Wanted[]): Promise<GraphdriverLayers | undefined> {
+    const { daemon, useStoreFiles = true } = this.#options
+    if (!useStoreFiles || wanted.length === 0) return undefined
     const { store, driver, rootDir } = await daemon.describe(this.#waiting)
     const mayBeHere = daemon.isLocal && store === 'graphdriver' && driver === 'overlay2'
     return mayBeHere ? await GraphdriverLayers.open(rootDir) : undefined
@@ -119,9 +125,9 @@ class ImageExport {
 
   /** @returns false when the files are not as expected: then the engine itself is asked */
   async #readFiles(image: Wanted, layers: GraphdriverLayers): Promise<boolean> {
+    let found: ArchivedImage
     try {
-      this.#done(await layers.readImage(image, this.#sink, this.#waiting))
-      return true
+      found = await layers.readImage(image, this.#sink, this.#waiting)
     } catch (error) {
       this.#waiting.signal?.throwIfAborted()
       if (isFatal(error)) throw error
@@ -130,30 +136,44 @@ class ImageExport {
       this.#options.log?.debug(fields, 'files of the store not usable, asking the engine')
       return false
     }
+    await this.#done(found)
+    return true
   }
 
-  /** An image that cannot be exported fails its whole batch: then each is tried alone. */
   async #exportBatch(batch: readonly Wanted[]): Promise<void> {
+    let found: ArchivedImage[]
     try {
-      await this.#exportTogether(batch)
+      found = await this.#readExport(batch)
     } catch (error) {
       this.#waiting.signal?.throwIfAborted()
       if (isFatal(error) || !this.#options.onFailure) throw error
-      for (const image of batch) {
-        await this.#guard(image.asked, async () => await this.#exportTogether([image]))
-      }
+      await this.#exportAlone(batch, error)
+      return
     }
+    for (const image of batch) await this.#take(image, found)
   }
 
-  async #exportTogether(batch: readonly Wanted[]): Promise<void> {
+  /** An image that cannot be exported fails its whole batch: then each is tried alone. */
+  async #exportAlone(batch: readonly Wanted[], failure: unknown): Promise<void> {
+    const [only, ...others] = batch
+    if (only && others.length === 0) this.#options.onFailure?.(only.asked, failure)
+    else for (const image of batch) await this.#exportBatch([image])
+  }
+
+  async #take(image: Wanted, found: readonly ArchivedImage[]): Promise<void> {
+    const archived = await this.#guard(image.asked, async () => {
+      const match = found.find((candidate) => hasId(candidate, image.id))
+      if (!match) throw engineFailed(`export ${image.id}`, 'it is not in the tar')
+      return match
+    })
+    if (archived) await this.#done({ ...archived, names: image.names })
+  }
+
+  async #readExport(batch: readonly Wanted[]): Promise<ArchivedImage[]> {
     const ids = batch.map(({ id }) => id)
     const tar = await this.#options.daemon.exportImages(ids, this.#waiting)
     try {
-      const found = await readImageArchive(tar, this.#sink, this.#waiting)
-      for (const image of batch) {
-        const archived = found.find((candidate) => hasId(candidate, image.id))
-        if (archived) this.#done({ ...archived, names: image.names })
-      }
+      return await readImageArchive(tar, this.#sink, this.#waiting)
     } finally {
       tar.destroy()
     }
@@ -174,7 +194,8 @@ class ImageExport {
     }
   }
 
-  #done(image: ArchivedImage): void {
+  async #done(image: ArchivedImage): Promise<void> {
+    await this.#options.onImage?.(image)
     this.#images.push(image)
     this.#imagesDone += 1
     this.#report()
@@ -210,8 +231,7 @@ function isIdOf(name: string, { id, names }: InspectedImage): boolean {
 /** What every other image would meet as well. */
 function isFatal(error: unknown): boolean {
   if (!isOperationError(error)) return false
-  const codes = ['ENGINE_UNAVAILABLE', 'ENGINE_PERMISSION', 'DISK_FULL', 'DISK_READ_ONLY']
-  return codes.includes(error.code)
+  return /^(ENGINE_UNAVAILABLE|ENGINE_PERMISSION|DISK_|OPEN_FILES)/.test(error.code)
 }
 
 function countingSink(sink: BlobSink, onBytes: (bytes: number) => void): BlobSink {

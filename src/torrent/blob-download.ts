@@ -26,6 +26,8 @@ interface DownloadEvents {
   piece: [index: number, bytes: number]
   /** a piece failed its hash and this peer alone had sent it */
   badPiece: [wire: Wire, index: number]
+  /** a connection ended */
+  peerLost: []
   /** all pieces are here; the whole has yet to be proven */
   complete: []
   failed: [error: unknown]
@@ -336,6 +338,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
         this.#taken[piece.index] = 0
       }
     }
+    this.emit('peerLost')
     this.schedule()
   }
 

@@ -57,6 +57,29 @@ test('finds who sent a wrong piece, and goes on with the others', async (t) => {
   assert.deepEqual([...new Set(culprits)], [bad.endpoint.port])
 })
 
+test('a leecher that goes is forgotten, and the next one gets all it lacks', async (t) => {
+  const seed = await startEngine(t, { holds: content, uploadBytesPerSecond: 8 * 1024 * 1024 })
+  const first = await startLeecher(t)
+  first.download.dial(seed.endpoint)
+  await once(first.download.progress, 'piece')
+  await first.engine[Symbol.asyncDispose]()
+  const second = await startLeecher(t)
+  second.download.dial(seed.endpoint)
+  await completed(second.download)
+  await second.partial.commit()
+})
+
+test('a wire closes when its peer is gone', async (t) => {
+  const seed = await startEngine(t, { holds: content, uploadBytesPerSecond: 8 * 1024 * 1024 })
+  const leecher = await startLeecher(t)
+  leecher.download.dial(seed.endpoint)
+  await once(leecher.download.progress, 'piece')
+  assert.equal(leecher.download.progress.usablePeers, 1)
+  await seed.engine[Symbol.asyncDispose]()
+  await once(leecher.download.progress, 'peerLost', { signal: AbortSignal.timeout(5000) })
+  assert.equal(leecher.download.progress.usablePeers, 0)
+})
+
 async function completed({ progress }: TorrentDownload): Promise<void> {
   if (!progress.isComplete)
     await once(progress, 'complete', { signal: AbortSignal.timeout(20_000) })

@@ -86,8 +86,11 @@ class WireSocket {
 
   #sendDirectly(): void {
     const socket = this.#socket
+    const push = this.#wire.push.bind(this.#wire)
     this.#wire.push = (bytes) => {
-      if (bytes === null || socket.destroyed) return false
+      // The end of the stream, without which the wire would never close.
+      if (bytes === null) return push(null)
+      if (socket.destroyed) return false
       if (!this.#isFlushing) {
         this.#isFlushing = true
         socket.cork()

@@ -53,3 +53,9 @@ function chrootProgram(sid: string, name: string): string[] {
   if (loader === undefined) throw new Error(`no loader in ${folder}: remove ${sid}, install again`)
   return [join(folder, loader), '--library-path', folder, join(sid, 'usr/bin', name)]
 }
+
+/** The digests of everything in the content store of an engine, which holds complete blobs only. */
+export function contentOf(engine: DockerEngine): Set<string> {
+  const store = 'containerd/daemon/io.containerd.content.v1.content/blobs/sha256'
+  return new Set(readdirSync(join(engine.dataRoot, store)).map((hex) => `sha256:${hex}`))
+}

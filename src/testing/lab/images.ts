@@ -82,6 +82,17 @@ CMD ["cat", "/message"]
   return await build(engine, { context: context.path, dockerfile, reference })
 }
 
+/** Builds an image that has all layers of another and one more. @returns its image ID */
+export async function buildOnTop(
+  engine: DockerEngine,
+  { base, reference, message = reference }: LabImageOptions & { base: string },
+): Promise<string> {
+  await using context = await openLabDirectory('context')
+  writeFileSync(join(context.path, 'message'), message)
+  const dockerfile = `FROM ${base}\nCOPY message /message\n`
+  return await build(engine, { context: context.path, dockerfile, reference })
+}
+
 /** Imports the Debian tree of the lab, unless the engine has it. @returns its reference */
 export async function importDebian(engine: DockerEngine): Promise<string> {
   const found = await engine.docker(['image', 'inspect', DEBIAN])

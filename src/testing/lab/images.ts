@@ -82,6 +82,18 @@ CMD ["cat", "/message"]
   return await build(engine, { context: context.path, dockerfile, reference })
 }
 
+/** Builds the quick image with one more layer of bytes that do not compress. @returns its image ID */
+export async function buildLargeImage(
+  engine: DockerEngine,
+  { reference, message = reference, incompressibleMib = 64 }: StandardImageOptions,
+): Promise<string> {
+  await buildQuickImage(engine, { reference, message })
+  await using context = await openLabDirectory('context')
+  writeFileSync(join(context.path, 'random'), randomBytes(incompressibleMib * MIB))
+  const dockerfile = `FROM ${reference}\nCOPY random /random\n`
+  return await build(engine, { context: context.path, dockerfile, reference })
+}
+
 /** Builds an image that has all layers of another and one more. @returns its image ID */
 export async function buildOnTop(
   engine: DockerEngine,

@@ -60,7 +60,8 @@ class FolderArchiveFiles implements ArchiveFiles {
       ...(this.#signal && { signal: this.#signal }),
     })
     const digest = promisedDigest(path)
-    return await this.#sink.ingest(bytes, { size, ...(digest && { digest }) })
+    const stored = await this.#sink.ingest(bytes, { size, ...(digest && { digest }) })
+    return { digest: stored.digest, size }
   }
 
   /** Opens a regular file below the root; a pipe or a device must not make the node wait. */

@@ -18,7 +18,7 @@ export class MemoryBlobSink implements BlobSink {
   async ingest(
     source: AsyncIterable<Uint8Array>,
     { size, digest: wanted }: { size: number; digest?: Digest },
-  ): Promise<{ digest: Digest; size: number }> {
+  ): Promise<{ digest: Digest; size: number; isNew: boolean }> {
     const chunks: Uint8Array[] = []
     for await (const chunk of source) chunks.push(chunk)
     const blob = Buffer.concat(chunks)
@@ -30,9 +30,11 @@ export class MemoryBlobSink implements BlobSink {
     if (wanted !== undefined && wanted !== digest) {
       throw new OperationError('BLOB_DIGEST_MISMATCH', `blob: wanted ${wanted}, found ${digest}`)
     }
+    const isNew = !this.blobs.has(digest)
     this.blobs.set(digest, blob)
     this.ingested.push(digest)
-    return { digest, size }
+    // Stores tell more than is asked for; nothing of it may get into the images.
+    return { digest, size, isNew }
   }
 
   async read(digest: Digest): Promise<Buffer> {

@@ -80,7 +80,8 @@ class TarArchiveFiles implements ArchiveFiles {
     const isJson = head.toString() === '{' || CONFIG_NAME.test(path)
     if (fits && isJson) this.#hold(path, await collect(whole))
     else if (digest !== undefined || LAYER_NAME.test(path)) {
-      this.#stored.set(path, await this.#sink.ingest(whole, { size, ...(digest && { digest }) }))
+      const stored = await this.#sink.ingest(whole, { size, ...(digest && { digest }) })
+      this.#stored.set(path, { digest: stored.digest, size })
     }
   }
 

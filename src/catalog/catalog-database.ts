@@ -4,13 +4,26 @@ import { dirname } from 'node:path'
 import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { KeyRange } from './keys.ts'
-import { machineFault, openAnew, openLevel, unusable, type CatalogLevel } from './level-files.ts'
+import {
+  machineFault,
+  openAnew,
+  openAside,
+  openLevel,
+  unusable,
+  type CatalogLevel,
+} from './level-files.ts'
 import { sealValue, unsealValue } from './sealed-value.ts'
 
 /** One entry that is put, or removed where `value` is undefined. */
 export interface Change {
   readonly key: string
   readonly value: unknown
+}
+
+/** An open database, and where the files are that were damaged. */
+export interface OpenedDatabase {
+  readonly database: CatalogDatabase
+  readonly aside?: string
 }
 
 interface EntryRange extends KeyRange {
@@ -43,20 +56,27 @@ export class CatalogDatabase {
   }
 
   /** @throws OperationError DATA_DIR_IN_USE, DISK_FULL, DISK_READ_ONLY, DATA_DIR_UNUSABLE, CATALOG_UNUSABLE */
-  static async open(path: string, log: Log): Promise<CatalogDatabase> {
-    const isMarked = await isThere(damageMarkOf(path))
-    if (isMarked) log.warn({ path }, 'catalog was found damaged before: it is made anew')
-    const level = isMarked ? await openAnew(path) : await openLevel(path, log)
-    await rm(damageMarkOf(path), { force: true })
-    return new CatalogDatabase(path, level, log)
+  static async open(path: string, log: Log): Promise<OpenedDatabase> {
+    const { level, ...rest } = await openLevel(path, log)
+    return { database: new CatalogDatabase(path, level, log), ...rest }
   }
 
-  /** Makes the files anew; the old ones are moved aside. Only for an opening that finds them of no use. */
-  async replace(): Promise<CatalogDatabase> {
+  /** Makes the files anew; the old ones are moved aside. Only for an opening that finds them damaged. */
+  async replace(): Promise<Required<OpenedDatabase>> {
     await this.close()
-    const level = await openAnew(this.#path)
+    const { level, aside } = await openAnew(this.#path)
     await rm(damageMarkOf(this.#path), { force: true })
-    return new CatalogDatabase(this.#path, level, this.#log)
+    return { database: new CatalogDatabase(this.#path, level, this.#log), aside }
+  }
+
+  /** Opens files that were moved aside. @throws whatever LevelDB says */
+  static async openAside(path: string, log: Log): Promise<CatalogDatabase> {
+    return new CatalogDatabase(path, await openAside(path), log)
+  }
+
+  /** Whether LevelDB has reported damage since the files were made. */
+  async isMarkedDamaged(): Promise<boolean> {
+    return await isThere(damageMarkOf(this.#path))
   }
 
   /** The value of `key`, or undefined where it is absent or damaged. */

@@ -1,9 +1,9 @@
-import { messageOf, OperationError } from '../errors.ts'
+import { messageOf } from '../errors.ts'
 import type { SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { Digest } from '../oci/digest.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { checkCatalog, noteOrderlyEnd, type CatalogState } from './catalog-check.ts'
-import { CatalogDatabase } from './catalog-database.ts'
+import { noteOrderlyEnd, openChecked, type CatalogState } from './catalog-check.ts'
+import type { CatalogDatabase } from './catalog-database.ts'
 import { ImageRecords, type ImageBlob, type ImageRecord } from './image-records.ts'
 import { PinRecords, type Pin } from './pin-records.ts'
 import { ReferenceFiles } from './reference-files.ts'
@@ -17,11 +17,12 @@ import { TransferRecords, type TransferRecord } from './transfer-records.ts'
  * are kept as files as well. Only one process has it open; that also guards the store beside it.
  */
 export class Catalog implements AsyncDisposable {
-  /** made anew, or something is known to be lost: images are to be rebuilt from the blobs */
+  /** made anew, with what could be saved of a damaged one: images are to be rebuilt from the blobs */
   readonly isFresh: boolean
   /** the node before was cut off: a rebuild in the background would find what may be missing */
   readonly wasCutOff: boolean
   readonly #database: CatalogDatabase
+  readonly #session: string
   readonly #log: Log
   readonly #torrents: TorrentRecords
   readonly #images: ImageRecords
@@ -38,6 +39,7 @@ export class Catalog implements AsyncDisposable {
     this.#log = log
     this.isFresh = state.isFresh
     this.wasCutOff = state.wasCutOff
+    this.#session = state.session
     this.#torrents = new TorrentRecords(database)
     this.#images = new ImageRecords(database)
     this.#references = new ReferenceRecords(database, files)
@@ -47,7 +49,7 @@ export class Catalog implements AsyncDisposable {
 
   /**
    * Opens the catalog in the folder `path`, with the files of names in the folder `recordsPath`. Damaged files are
-   * moved aside to `<path>.damaged-<time>`, of which one is kept.
+   * moved aside to `<path>.damaged-<time>`, of which one is kept. `<path>.session` tells one session from another.
    * @throws OperationError DATA_DIR_IN_USE after two seconds, DATA_DIR_UNUSABLE, DISK_FULL, DISK_READ_ONLY,
    * CATALOG_UNUSABLE
    */
@@ -60,15 +62,8 @@ export class Catalog implements AsyncDisposable {
     recordsPath: string
     log?: Log
   }): Promise<Catalog> {
-    let database = await CatalogDatabase.open(path, log)
+    const { database, state } = await openChecked(path, log)
     try {
-      let state = await checkCatalog(database, log)
-      if (!state) {
-        database = await database.replace()
-        state = await checkCatalog(database, log)
-      }
-      if (!state)
-        throw new OperationError('CATALOG_UNUSABLE', `catalog ${path}: it cannot be made anew`)
       const files = await ReferenceFiles.open(recordsPath, log)
       const catalog = new Catalog(database, { files, state, log })
       await catalog.#references.reconcile()
@@ -185,7 +180,7 @@ export class Catalog implements AsyncDisposable {
 
   async #close(): Promise<void> {
     try {
-      await noteOrderlyEnd(this.#database)
+      await noteOrderlyEnd(this.#database, this.#session)
     } catch (error) {
       // the next start takes it as cut off
       this.#log.warn({ error: messageOf(error) }, 'catalog could not note its orderly end')

@@ -95,19 +95,10 @@ export class ImageRecords {
     return image && { digest, size: image.size, mediaType: image.mediaType, role: 'manifest' }
   }
 
+  /** Of an image that is not there: none. What a damaged record leaves behind goes at the next opening. */
   async #blobKeysOf(image: Digest): Promise<string[]> {
     const record = await this.get(image)
-    if (record) return record.blobs.map((blob) => blobKey(blob.digest, image))
-    return await this.#searchBlobKeys(image)
-  }
-
-  /** The long way, for an image whose record was damaged. */
-  async #searchBlobKeys(image: Digest): Promise<string[]> {
-    const keys: string[] = []
-    for await (const [key] of this.#database.rawEntries(rangeOf('blob'))) {
-      if (key.endsWith(image)) keys.push(key)
-    }
-    return keys
+    return (record?.blobs ?? []).map((blob) => blobKey(blob.digest, image))
   }
 }
 

@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.ts'
  * and sorts below every character that does.
  *
  *   schema                                   version of this layout
- *   closed                                   how much there was at the last orderly end; gone while open
+ *   closed                                   what there was at the last orderly end; gone while open
  *   torrent!<digest>                         TorrentRecord
  *   infohash!<40 hex>                        digest
  *   image!<digest>                           ImageRecord
@@ -16,7 +16,9 @@ import type { Digest } from '../oci/digest.ts'
  */
 export const SCHEMA_KEY = 'schema'
 export const CLOSED_KEY = 'closed'
+export const SCHEMA_VERSION = 1
 
+/** All tables; images come before the blobs below them. */
 export const TABLES = [
   'torrent',
   'infohash',

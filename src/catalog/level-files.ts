@@ -5,12 +5,17 @@ import { Level } from 'level'
 
 import { messageOf, OperationError, systemCodeOf, type ErrorCode } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import { findUnsoundTables, removeUnsoundTables } from './table-check.ts'
 
 export type CatalogLevel = Level<string, Buffer>
 
 // A node that was killed may hold the lock until the kernel has cleaned up behind it.
 const LOCK_WAIT_MS = 2000
 const LOCK_RETRY_MS = 50
+const SECOND_LOOK_MS = 300
+
+// Without compression the tables can be proven before LevelDB reads them.
+const LEVEL_OPTIONS = { keyEncoding: 'utf8', valueEncoding: 'buffer', compression: false } as const
 
 /** Faults of the machine, not of the files: nothing is gained by making the catalog anew. */
 const MACHINE_FAULTS: readonly (readonly [RegExp, ErrorCode])[] = [
@@ -20,30 +25,57 @@ const MACHINE_FAULTS: readonly (readonly [RegExp, ErrorCode])[] = [
   [/Too many open files|EMFILE|ENFILE/i, 'OPEN_FILES_EXHAUSTED'],
 ]
 
+/** An open LevelDB, and where the files are that it could not be made of. */
+export interface OpenedLevel {
+  readonly level: CatalogLevel
+  readonly aside?: string
+}
+
 /**
- * Opens LevelDB at `path`. Files that it cannot open are moved aside, and it begins with none.
+ * Opens LevelDB at `path`. Files that are not sound are moved aside, and it begins with none.
  * @throws OperationError DATA_DIR_IN_USE, DISK_FULL, DISK_READ_ONLY, DATA_DIR_UNUSABLE, OPEN_FILES_EXHAUSTED,
  * CATALOG_UNUSABLE
  */
-export async function openLevel(path: string, log: Log): Promise<CatalogLevel> {
+export async function openLevel(path: string, log: Log): Promise<OpenedLevel> {
   try {
-    return await openUnlocked(path)
+    const unsound = await unsoundForGood(path)
+    if (unsound.length === 0) return { level: await openUnlocked(path) }
+    log.warn({ path, files: unsound }, 'catalog files are damaged')
   } catch (error) {
     const fault = machineFault(error, path)
     if (fault) throw fault
-    log.warn({ path, error: deepestMessage(error) }, 'catalog does not open: it is made anew')
+    log.warn({ path, error: deepestMessage(error) }, 'catalog does not open')
   }
   return await openAnew(path)
 }
 
-/** Moves the files at `path` aside and opens an empty LevelDB there. */
-export async function openAnew(path: string): Promise<CatalogLevel> {
+/**
+ * Moves the files at `path` aside and opens an empty LevelDB there.
+ * @returns with it, where the old files are now
+ */
+export async function openAnew(path: string): Promise<Required<OpenedLevel>> {
   try {
-    await moveAside(path)
-    return await openUnlocked(path)
+    const aside = await moveAside(path)
+    return { level: await openUnlocked(path), aside }
   } catch (error) {
     throw machineFault(error, path) ?? unusable(error, path)
   }
+}
+
+/**
+ * Opens files that were moved aside, for what can still be read.
+ * @throws whatever LevelDB says
+ */
+export async function openAside(path: string): Promise<CatalogLevel> {
+  await removeUnsoundTables(path)
+  const level: CatalogLevel = new Level(path, { ...LEVEL_OPTIONS, createIfMissing: false })
+  try {
+    await level.open()
+  } catch {
+    await repair(path)
+    await level.open()
+  }
+  return level
 }
 
 /** What a person can do about a failed catalog operation, where the machine is to blame. */
@@ -60,9 +92,18 @@ export function unusable(thrown: unknown, path: string): OperationError {
   return new OperationError('CATALOG_UNUSABLE', text, { cause: thrown })
 }
 
+/** A table that another node is just writing looks unsound as well, but not for long. */
+async function unsoundForGood(path: string): Promise<string[]> {
+  const before = await findUnsoundTables(path)
+  if (before.length === 0) return before
+  await delay(SECOND_LOOK_MS)
+  const after = new Set(await findUnsoundTables(path))
+  return before.filter((name) => after.has(name))
+}
+
 async function openUnlocked(path: string): Promise<CatalogLevel> {
   const givenUpAt = performance.now() + LOCK_WAIT_MS
-  const level: CatalogLevel = new Level(path, { keyEncoding: 'utf8', valueEncoding: 'buffer' })
+  const level: CatalogLevel = new Level(path, LEVEL_OPTIONS)
   for (;;) {
     try {
       await level.open()
@@ -75,17 +116,24 @@ async function openUnlocked(path: string): Promise<CatalogLevel> {
   }
 }
 
+/** Makes a new manifest for the tables and logs that are left. Only classic-level has it, which `level` is on Node. */
+async function repair(path: string): Promise<void> {
+  await (Level as unknown as { repair(path: string): Promise<void> }).repair(path)
+}
+
 /** Keeps the files for whoever wants to know what happened, and only the newest of such. */
-async function moveAside(path: string): Promise<void> {
+async function moveAside(path: string): Promise<string> {
   const prefix = `${basename(path)}.damaged-`
   for (const name of await readdir(dirname(path))) {
     if (name.startsWith(prefix)) await rm(join(dirname(path), name), { recursive: true })
   }
+  const aside = join(dirname(path), `${prefix}${Date.now()}`)
   try {
-    await rename(path, join(dirname(path), `${prefix}${Date.now()}`))
+    await rename(path, aside)
   } catch (error) {
     if (systemCodeOf(error) !== 'ENOENT') throw error
   }
+  return aside
 }
 
 function isLocked(thrown: unknown): boolean {

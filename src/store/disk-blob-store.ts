@@ -223,7 +223,13 @@ export class DiskBlobStore implements BlobStore {
     }
     await this.#makeBlobFolder(folder)
     await renameOver(path, this.#paths.blobOf(digest))
-    await syncDirectory(folder)
+    try {
+      await syncDirectory(folder)
+    } catch (error) {
+      // what is not acknowledged is not there either
+      await rm(this.#paths.blobOf(digest), { force: true }).catch(() => undefined)
+      throw error
+    }
     return true
   }
 

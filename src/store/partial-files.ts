@@ -16,6 +16,9 @@ import {
 } from './partial-bitfield.ts'
 import { digestOfBitfieldName, digestOfFileName, type StorePaths } from './paths.ts'
 
+// stat(2): st_blocks counts these, whatever the file system's own are
+const STAT_BLOCK_BYTES = 512
+
 /** An open partial file and the pieces that are in it. */
 export interface PartialFile {
   readonly file: FileHandle
@@ -27,7 +30,8 @@ type PieceHash = (index: number) => Uint8Array
 
 /**
  * Opens what an earlier download left of a blob, or begins anew where that is not of this blob in every respect.
- * @param pieceHash where given, pieces whose bytes it does not confirm are dropped
+ * @param pieceHash where given, pieces whose bytes it does not confirm are dropped, and those that came after the
+ *   last checkpoint are taken up: a killed process leaves them in the file
  */
 export async function openPartialFile(
   shape: PartialBlobShape,
@@ -37,7 +41,10 @@ export async function openPartialFile(
   const left = await resume(shape, paths)
   if (!left) return await startAnew(shape, paths)
   try {
-    if (pieceHash) await dropWrongPieces(left, shape, pieceHash)
+    if (pieceHash) {
+      await dropWrongPieces(left, shape, pieceHash)
+      await takeUpPieces(left, shape, pieceHash)
+    }
     return left
   } catch (error) {
     await left.file.close()
@@ -116,6 +123,26 @@ async function dropWrongPieces(
     if (!hasBit(bitfield, index)) continue
     const isRight = await isPieceRight(file, { shape, index, wanted: pieceHash(index) })
     if (!isRight) setBit(bitfield, index, false)
+  }
+}
+
+/** Looks at further pieces only as long as the file takes up more room than the known ones explain. */
+async function takeUpPieces(
+  { file, bitfield }: PartialFile,
+  shape: PartialBlobShape,
+  pieceHash: PieceHash,
+): Promise<void> {
+  const indexes = [...Array(pieceCountOf(shape)).keys()]
+  const known = indexes.filter((index) => hasBit(bitfield, index))
+  const { blocks } = await file.stat()
+  let unexplainedBytes = blocks * STAT_BLOCK_BYTES - known.length * shape.pieceLength
+  for (const index of indexes) {
+    // half a piece is left for what the file system itself needs
+    if (unexplainedBytes < shape.pieceLength / 2) return
+    if (hasBit(bitfield, index)) continue
+    if (!(await isPieceRight(file, { shape, index, wanted: pieceHash(index) }))) continue
+    setBit(bitfield, index, true)
+    unexplainedBytes -= shape.pieceLength
   }
 }
 

@@ -56,7 +56,11 @@ export class PrefixDigester {
   async finish(): Promise<Digest> {
     if (this.#digest) return this.#digest
     this.catchUp()
-    await this.#catchingUp
+    while (this.#catchingUp) {
+      await this.#catchingUp
+      // a piece may have come just when the chain of reads had found its end
+      if (this.#failure === undefined) this.catchUp()
+    }
     if (this.#failure !== undefined) throw this.#failure
     if (this.#digester.bytes !== this.#blob.size) {
       throw new TypeError(`hashed ${this.#digester.bytes} of ${this.#blob.size} bytes`)

@@ -8,7 +8,7 @@
  *   removing <digest>                from here on it may be there or not
  *   named <sequence>                 the catalog acknowledged that sequence of the one name
  *   refused <code>                   an operation failed with this code
- *   done                             with `once`: one of each was done
+ *   done                             with `once`: one of each was done, and the rooms are closed
  */
 import { createCipheriv, createHash } from 'node:crypto'
 import { writeSync } from 'node:fs'
@@ -119,10 +119,10 @@ async function work(dataDir: string, seed: number, isOnce: boolean): Promise<voi
     say(`removing ${digest}`)
     await store.remove(digest)
   }
-  say('done')
 }
 
 if (argv[1] === import.meta.filename) {
   const [, , dataDir = '', seed = '', mode] = argv
   await work(dataDir, Number(seed), mode === 'once')
+  say('done')
 }

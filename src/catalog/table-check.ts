@@ -1,0 +1,153 @@
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { systemCodeOf } from '../errors.ts'
+import { crc32c } from './crc32c.ts'
+
+/**
+ * Proves the tables of LevelDB before LevelDB reads them: it trusts them (neither paranoid_checks nor
+ * verify_checksums can be set), and one flipped byte can end the process in an assertion of its own.
+ * Its log and its manifest it does check itself.
+ *
+ *   data blocks … | filter block | metaindex block | index block | footer 48
+ *   block  = contents | type 1 | masked CRC-32C of both 4
+ *   footer = handle of metaindex | handle of index | padding to 40 | magic 8
+ *   handle = offset | size of the contents, both as varints
+ *
+ * (leveldb, doc/table_format.md.) Only blocks that are not compressed can be followed; the catalog writes no others.
+ */
+const FOOTER_BYTES = 48
+const MAGIC = Buffer.from('57fb808b247547db', 'hex')
+const TRAILER_BYTES = 5
+const NOT_COMPRESSED = 0
+const CRC_MASK_DELTA = 0xa282ead8
+
+/** A part of a table file. */
+interface BlockHandle {
+  readonly offset: number
+  readonly size: number
+}
+
+/** The table files in the folder of a LevelDB that are not what was written; none where there is no folder. */
+export async function findUnsoundTables(path: string): Promise<string[]> {
+  const unsound: string[] = []
+  for (const name of await tableNames(path)) {
+    if (!(await isSoundFile(join(path, name)))) unsound.push(name)
+  }
+  return unsound
+}
+
+/** Removes the unsound tables, so that LevelDB's repair does not meet them. */
+export async function removeUnsoundTables(path: string): Promise<void> {
+  for (const name of await findUnsoundTables(path)) {
+    await rm(join(path, name), { recursive: true, force: true })
+  }
+}
+
+/** Whether every block of a table has the check that it was written with. */
+export function isSoundTable(file: Buffer): boolean {
+  try {
+    const footer = file.subarray(-FOOTER_BYTES)
+    if (footer.length < FOOTER_BYTES || !footer.subarray(-MAGIC.length).equals(MAGIC)) return false
+    const reader = new VarintReader(footer)
+    const [metaindex, index] = [reader.handle(), reader.handle()]
+    const blocks = [metaindex, index].flatMap((handle) => handlesIn(contentsOf(file, handle)))
+    // reads every block, and so proves it
+    for (const handle of blocks) contentsOf(file, handle)
+    return true
+  } catch (error) {
+    if (error instanceof UnsoundTable) return false
+    throw error
+  }
+}
+
+class UnsoundTable extends Error {}
+
+async function tableNames(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).filter((name) => /\.(?:ldb|sst)$/.test(name))
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '')) return []
+    throw error
+  }
+}
+
+async function isSoundFile(path: string): Promise<boolean> {
+  try {
+    return isSoundTable(await readFile(path))
+  } catch (error) {
+    const code = systemCodeOf(error) ?? ''
+    // LevelDB removes tables that it no longer needs
+    if (code === 'ENOENT') return true
+    if (['EISDIR', 'EIO'].includes(code)) return false
+    throw error
+  }
+}
+
+function contentsOf(file: Buffer, { offset, size }: BlockHandle): Buffer {
+  const end = offset + size
+  const block = file.subarray(offset, end + TRAILER_BYTES)
+  if (block.length !== size + TRAILER_BYTES) throw new UnsoundTable('a block lies outside')
+  const check = block.readUInt32LE(size + 1)
+  if (check !== maskOf(crc32c(block.subarray(0, size + 1))))
+    throw new UnsoundTable('a check is wrong')
+  if (block[size] !== NOT_COMPRESSED) throw new UnsoundTable('a block is compressed')
+  return block.subarray(0, size)
+}
+
+/** LevelDB masks a check that lies among what is checked. */
+function maskOf(crc: number): number {
+  return ((((crc >>> 15) | (crc << 17)) >>> 0) + CRC_MASK_DELTA) >>> 0
+}
+
+/** The handles that an index block or metaindex block has as its values. */
+function handlesIn(block: Buffer): BlockHandle[] {
+  if (block.length < 4) throw new UnsoundTable('a block is too short')
+  const restartCount = block.readUInt32LE(block.length - 4)
+  const reader = new VarintReader(block.subarray(0, block.length - 4 * (restartCount + 1)))
+  const handles: BlockHandle[] = []
+  while (!reader.isAtEnd) {
+    reader.varint()
+    const [keyBytes, valueBytes] = [reader.varint(), reader.varint()]
+    reader.skip(keyBytes)
+    const value = reader.skip(valueBytes)
+    handles.push(new VarintReader(value).handle())
+  }
+  return handles
+}
+
+/** Reads little-endian numbers of seven bits a byte. */
+class VarintReader {
+  readonly #bytes: Buffer
+  #at = 0
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at >= this.#bytes.length
+  }
+
+  varint(): number {
+    let value = 0
+    for (let factor = 1; factor < 2 ** 49; factor *= 128) {
+      const byte = this.#bytes[this.#at]
+      if (byte === undefined) throw new UnsoundTable('a number is cut off')
+      this.#at += 1
+      value += (byte & 0x7f) * factor
+      if (byte < 0x80) return value
+    }
+    throw new UnsoundTable('a number is too long')
+  }
+
+  handle(): BlockHandle {
+    return { offset: this.varint(), size: this.varint() }
+  }
+
+  skip(bytes: number): Buffer {
+    const skipped = this.#bytes.subarray(this.#at, this.#at + bytes)
+    this.#at += bytes
+    return skipped
+  }
+}

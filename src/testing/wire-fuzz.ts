@@ -9,7 +9,12 @@ const RESERVED = Buffer.from('0000000000100004', 'hex')
 
 /** A BEP 3 handshake. */
 export function handshake(infoHash: string): Buffer {
-  return Buffer.concat([PROTOCOL, RESERVED, Buffer.from(infoHash, 'hex'), Buffer.from('-XX0001-abcdefghijkl')])
+  return Buffer.concat([
+    PROTOCOL,
+    RESERVED,
+    Buffer.from(infoHash, 'hex'),
+    Buffer.from('-XX0001-abcdefghijkl'),
+  ])
 }
 
 /** A message with its true length. */
@@ -65,7 +70,11 @@ export const KNOWN_CRASHERS: readonly Buffer[] = [
   uint32(0xffffffff),
   uint32(256 * 1024 * 1024),
   Buffer.concat(Array.from({ length: 3000 }, () => message(6, 0, 0, 131_072))),
-  Buffer.concat(Array.from({ length: 50 }, () => extended(0, 'd1:md11:ut_metadatai1ee13:metadata_sizei9900000ee'))),
+  Buffer.concat(
+    Array.from({ length: 50 }, () =>
+      extended(0, 'd1:md11:ut_metadatai1ee13:metadata_sizei9900000ee'),
+    ),
+  ),
 ]
 
 /** A stranger on one connection: says what it says until it is cut off. */
@@ -88,14 +97,14 @@ export async function speak(
 
 /** One message of a kind that exists, with something wrong about it. */
 export function mutatedMessage(random: SeededRandom): Uint8Array {
-  const original = KNOWN_CRASHERS[random.integer(KNOWN_CRASHERS.length - 2)] ?? message(2)
+  const original = KNOWN_CRASHERS[random.below(KNOWN_CRASHERS.length - 2)] ?? message(2)
   const bytes = Buffer.from(original.subarray(0, 2000))
-  for (let changes = random.integer(6); changes >= 0; changes -= 1) {
-    const at = 4 + random.integer(Math.max(1, bytes.length - 4))
-    if (at < bytes.length) bytes[at] = random.integer(256)
+  for (let changes = random.below(6); changes >= 0; changes -= 1) {
+    const at = 4 + random.below(Math.max(1, bytes.length - 4))
+    if (at < bytes.length) bytes[at] = random.below(256)
   }
   // Nine in ten keep a true length, so that what follows is read as well.
-  if (random.integer(10) > 0 && bytes.length >= 4) bytes.writeUInt32BE(bytes.length - 4)
+  if (random.below(10) > 0 && bytes.length >= 4) bytes.writeUInt32BE(bytes.length - 4)
   return bytes
 }
 

@@ -1,35 +1,31 @@
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
 
-import type { TorrentRecord } from '../catalog/torrent-records.ts'
-import { digestOf } from '../oci/digest.ts'
-import { DiskBlobStore } from '../store/disk-blob-store.ts'
-import { encodeTorrentFile, makeTorrent, pieceHashOf } from './metainfo.ts'
-import { pieceLength } from './piece-length.ts'
-import { TorrentEngine, type SeedContent, type TorrentDownload } from './torrent-engine.ts'
+import { completed, startEngine, startLeecher, testBlob } from '../testing/engine-fixture.ts'
+import { KNOWN_CRASHERS, mutatedMessage, speak } from '../testing/wire-fuzz.ts'
+import { SeededRandom } from '../testing/seeded-random.ts'
 
 const SIZE = 9 * 1024 * 1024 + 12_345
-const content = randomBytes(SIZE)
-const record = torrentOf(content)
+const blob = testBlob(randomBytes(SIZE))
 
 test('fetches every piece from one seed and proves the whole', async (t) => {
-  const seed = await startEngine(t, { holds: content })
-  const leecher = await startLeecher(t)
+  const seed = await startEngine(t, { holds: blob })
+  const leecher = await startLeecher(t, blob.record)
   leecher.download.dial(seed.endpoint)
   await once(leecher.download.progress, 'complete')
   await leecher.partial.commit()
-  assert.ok(await leecher.store.has(record.digest))
+  assert.ok(await leecher.store.has(blob.record.digest))
 })
 
 test('leechers give each other what the seed sent once', async (t) => {
-  const seed = await startEngine(t, { holds: content, uploadBytesPerSecond: 16 * 1024 * 1024 })
-  const leechers = await Promise.all([startLeecher(t), startLeecher(t), startLeecher(t)])
+  const seed = await startEngine(t, { holds: blob, uploadBytesPerSecond: 16 * 1024 * 1024 })
+  const leechers = await Promise.all([
+    startLeecher(t, blob.record),
+    startLeecher(t, blob.record),
+    startLeecher(t, blob.record),
+  ])
   let sent = 0
   seed.engine.on('sent', ({ bytes }) => (sent += bytes))
   for (const { download } of leechers) download.dial(seed.endpoint)
@@ -39,11 +35,11 @@ test('leechers give each other what the seed sent once', async (t) => {
 })
 
 test('finds who sent a wrong piece, and goes on with the others', async (t) => {
-  const wrong = Buffer.from(content)
+  const wrong = Buffer.from(blob.bytes)
   for (let at = 0; at < wrong.length; at += 10_000) wrong[at] = (wrong[at] ?? 0) ^ 255
-  const good = await startEngine(t, { holds: content })
-  const bad = await startEngine(t, { holds: wrong })
-  const leecher = await startLeecher(t)
+  const good = await startEngine(t, { holds: blob })
+  const bad = await startEngine(t, { holds: { ...blob, bytes: wrong } })
+  const leecher = await startLeecher(t, blob.record)
   const culprits: number[] = []
   leecher.download.progress.on('badPiece', (wire) => {
     culprits.push(Number(wire.peerExtendedHandshake['p']))
@@ -58,20 +54,20 @@ test('finds who sent a wrong piece, and goes on with the others', async (t) => {
 })
 
 test('a leecher that goes is forgotten, and the next one gets all it lacks', async (t) => {
-  const seed = await startEngine(t, { holds: content, uploadBytesPerSecond: 8 * 1024 * 1024 })
-  const first = await startLeecher(t)
+  const seed = await startEngine(t, { holds: blob, uploadBytesPerSecond: 8 * 1024 * 1024 })
+  const first = await startLeecher(t, blob.record)
   first.download.dial(seed.endpoint)
   await once(first.download.progress, 'piece')
   await first.engine[Symbol.asyncDispose]()
-  const second = await startLeecher(t)
+  const second = await startLeecher(t, blob.record)
   second.download.dial(seed.endpoint)
   await completed(second.download)
   await second.partial.commit()
 })
 
 test('a wire closes when its peer is gone', async (t) => {
-  const seed = await startEngine(t, { holds: content, uploadBytesPerSecond: 8 * 1024 * 1024 })
-  const leecher = await startLeecher(t)
+  const seed = await startEngine(t, { holds: blob, uploadBytesPerSecond: 8 * 1024 * 1024 })
+  const leecher = await startLeecher(t, blob.record)
   leecher.download.dial(seed.endpoint)
   await once(leecher.download.progress, 'piece')
   assert.equal(leecher.download.progress.usablePeers, 1)
@@ -80,79 +76,20 @@ test('a wire closes when its peer is gone', async (t) => {
   assert.equal(leecher.download.progress.usablePeers, 0)
 })
 
-async function completed({ progress }: TorrentDownload): Promise<void> {
-  if (!progress.isComplete)
-    await once(progress, 'complete', { signal: AbortSignal.timeout(20_000) })
-}
-
-interface TestContext {
-  after(work: () => Promise<void> | void): void
-}
-
-async function startEngine(
-  t: TestContext,
-  { holds, uploadBytesPerSecond }: { holds?: Buffer; uploadBytesPerSecond?: number } = {},
-) {
-  let engine: TorrentEngine | undefined
-  const server = createServer({ noDelay: true }, (socket) => {
-    socket.on('error', () => {})
-    engine?.accept(socket)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  engine = await TorrentEngine.open({
-    peerPort: port,
-    ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
-    nodeId: createHash('sha256').update(String(port)).digest('hex'),
-    load: async (infoHash) => (holds && infoHash === record.infoHash ? seedOf(holds) : undefined),
-  })
-  t.after(async () => {
-    await engine[Symbol.asyncDispose]()
-    server.close()
-  })
-  return { engine, endpoint: { host: '127.0.0.1', port } }
-}
-
-async function startLeecher(t: TestContext) {
-  const { engine, endpoint } = await startEngine(t)
-  const dataDir = await mkdtemp(join(tmpdir(), 'ddocker-engine-'))
-  const store = await DiskBlobStore.open({ dataDir })
-  t.after(async () => {
-    await store[Symbol.asyncDispose]()
-    await rm(dataDir, { recursive: true, force: true })
-  })
-  const partial = await store.openPartial({
-    ...record,
-    pieceHash: (index) => pieceHashOf(record, index),
-  })
-  const closeContent = async () => partial[Symbol.asyncDispose]()
-  const download = await engine.download({ record, partial }, { closeContent })
-  return { engine, endpoint, store, partial, download }
-}
-
-function seedOf(bytes: Buffer): SeedContent {
-  return {
-    record,
-    content: {
-      size: bytes.length,
-      hasPiece: () => true,
-      read: async (offset, length) => bytes.subarray(offset, offset + length),
-    },
-    close: async () => {},
+test('no message ends an engine: what is known to crash the libraries, and thousands of mutations', async (t) => {
+  const random = new SeededRandom(Date.now())
+  t.diagnostic(`seed ${random.seed}`)
+  const seed = await startEngine(t, { holds: blob })
+  const leecher = await startLeecher(t, blob.record)
+  const { infoHash } = blob.record
+  for (const { endpoint } of [seed, leecher]) {
+    for (const bytes of KNOWN_CRASHERS) await speak(endpoint.port, { infoHash, messages: [bytes] })
+    for (let stranger = 0; stranger < 20; stranger += 1) {
+      const messages = Array.from({ length: 50 }, () => mutatedMessage(random))
+      await speak(endpoint.port, { infoHash, messages })
+    }
   }
-}
-
-function torrentOf(bytes: Buffer): TorrentRecord {
-  const length = pieceLength(bytes.length)
-  const hashes: Buffer[] = []
-  for (let at = 0; at < bytes.length; at += length) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + length))
-        .digest(),
-    )
-  }
-  assert.ok(encodeTorrentFile)
-  return makeTorrent({ digest: digestOf(bytes), size: bytes.length, pieces: Buffer.concat(hashes) })
-}
+  leecher.download.dial(seed.endpoint)
+  await completed(leecher.download)
+  await leecher.partial.commit()
+})

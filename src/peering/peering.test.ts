@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { Readable } from 'node:stream'
+import { test } from 'node:test'
+
+import { proveRequest, RequestVerifier } from '../membership/request-proof.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
+import { digestOf } from '../oci/digest.ts'
+import { SeededRandom } from '../testing/seeded-random.ts'
+import { PeerClient } from './peer-client.ts'
+import { PeerDirectory } from './peer-directory.ts'
+import type { NodeHello, WarmOrder, WarmReport } from './peer-messages.ts'
+import { PeerServer, type PeerHandlers } from './peer-server.ts'
+
+const key = randomBytes(32) as SwarmKey
+const digest = digestOf('x')
+const self: NodeHello = { nodeId: 'a'.repeat(64), nodeName: 'alpha', version: '1', peerPort: 1 }
+const order: WarmOrder = { nodeId: 'b'.repeat(64), references: ['app:1'], load: false, parallel: 1 }
+
+test('a member asks and is answered', async () => {
+  await using server = await startServer()
+  using client = new PeerClient(key)
+  const peer = { host: '127.0.0.1', port: server.port }
+  assert.deepEqual(await client.hello(peer, self), { ...self, nodeName: 'beta' })
+  assert.deepEqual(await client.have(peer, [digest]), [{ digest, size: 1, state: 'complete' }])
+  assert.deepEqual(await client.references(peer, ['app:1']), [{ name: 'app:1' }])
+  assert.equal((await client.metainfo(peer, digest))?.toString(), 'metainfo')
+  const chunks: Uint8Array[] = []
+  for await (const chunk of (await client.blob(peer, digest)) ?? []) chunks.push(chunk)
+  assert.equal(Buffer.concat(chunks).toString(), 'x')
+  const reports: WarmReport[] = []
+  for await (const report of client.warm(peer, order)) reports.push(report)
+  assert.deepEqual(
+    reports.map(({ state }) => state),
+    ['moving', 'done'],
+  )
+})
+
+test('what a node does not have is nothing, not an error', async () => {
+  await using server = await startServer({
+    metainfo: async () => undefined,
+    blob: async () => undefined,
+  })
+  using client = new PeerClient(key)
+  const peer = { host: '127.0.0.1', port: server.port }
+  assert.equal(await client.metainfo(peer, digest), undefined)
+  assert.equal(await client.blob(peer, digest), undefined)
+})
+
+test('a stranger is refused whatever it asks, and learns nothing', async () => {
+  await using server = await startServer()
+  using stranger = new PeerClient(randomBytes(32) as SwarmKey)
+  const peer = { host: '127.0.0.1', port: server.port }
+  await assert.rejects(stranger.hello(peer, self), { code: 'REQUEST_UNPROVEN' })
+  await assert.rejects(stranger.have(peer, [digest]), { code: 'REQUEST_UNPROVEN' })
+  await assert.rejects(Array.fromAsync(stranger.warm(peer, order)), { code: 'REQUEST_UNPROVEN' })
+  const answer = await fetch(`http://127.0.0.1:${server.port}/dd/1/hello`, { method: 'POST' })
+  assert.equal(answer.status, 403)
+  assert.equal(await answer.text(), '')
+})
+
+test('an order that was caught cannot be given again', async () => {
+  await using server = await startServer()
+  const body = Buffer.from(JSON.stringify(order))
+  const proof = proveRequest({ method: 'POST', path: '/dd/1/warm', body }, key)
+  const send = () =>
+    fetch(`http://127.0.0.1:${server.port}/dd/1/warm`, {
+      method: 'POST',
+      body,
+      headers: { authorization: proof },
+    })
+  assert.equal((await send()).status, 200)
+  assert.equal((await send()).status, 403)
+})
+
+test('a blob that is larger than it should be is cut off', async () => {
+  const endless = async () => ({ size: 2000, content: Readable.from([Buffer.alloc(2000)]) })
+  await using server = await startServer({ blob: endless })
+  using client = new PeerClient(key)
+  const content = await client.blob({ host: '127.0.0.1', port: server.port }, digest, {
+    maxBytes: 1000,
+  })
+  await assert.rejects(Array.fromAsync(content ?? []), { code: 'BLOB_SIZE_MISMATCH' })
+})
+
+test('a node that is not there is said to be unreachable', async () => {
+  using client = new PeerClient(key)
+  await assert.rejects(client.hello({ host: '127.0.0.1', port: 1 }, self), {
+    code: 'NODE_UNREACHABLE',
+  })
+})
+
+test('garbage on the peer port ends connections, never the server; BitTorrent is handed on untouched', async (t) => {
+  const random = new SeededRandom(Date.now())
+  t.diagnostic(`seed ${random.seed}`)
+  const handed = Promise.withResolvers<Buffer>()
+  await using server = await startServer({
+    bitTorrent: (socket) => void socket.once('data', (bytes: Buffer) => handed.resolve(bytes)),
+  })
+  const lines = [
+    'GET / HTTP/1.1\r\n\r\n',
+    'POST /dd/1/have HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n',
+    '\r\n\r\n',
+  ]
+  for (let round = 0; round < 100; round += 1) {
+    const text =
+      round % 2 === 0 ? Buffer.from(random.pick(lines)) : random.bytes(random.below(300) + 1)
+    if (text[0] === 19) text[0] = 20
+    const socket = connect(server.port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.end(text)
+    socket.resume()
+    await once(socket, 'close')
+  }
+  const peer = connect(server.port, '127.0.0.1')
+  peer.on('error', () => {})
+  peer.write('\u0013BitTorrent protocol')
+  assert.equal((await handed.promise).toString(), '\u0013BitTorrent protocol')
+  peer.destroy()
+  using client = new PeerClient(key)
+  assert.equal(
+    (await client.hello({ host: '127.0.0.1', port: server.port }, self)).nodeName,
+    'beta',
+  )
+})
+
+test('the directory forgets nobody who is silent for a moment, and leaves out who is banned', () => {
+  const directory = new PeerDirectory('f'.repeat(64))
+  const peer = directory.meet({ ...self, peerPort: 7 }, '::ffff:10.0.0.7', 1000)
+  assert.equal(directory.byAddress('10.0.0.7', 7), peer)
+  directory.onSilent(self.nodeId, 2000)
+  assert.deepEqual(directory.usable(2001), [])
+  assert.deepEqual(directory.all(2001), [peer])
+  assert.deepEqual(directory.usable(9000), [peer])
+  directory.ban(self.nodeId, 'lied', 10_000)
+  assert.deepEqual(directory.usable(11_000), [])
+  assert.ok(directory.isBanned(peer, 11_000))
+  directory.meet({ ...self, nodeId: 'f'.repeat(64) }, '10.0.0.8')
+  assert.equal(directory.byId('f'.repeat(64)), undefined)
+})
+
+function startServer(changes: Partial<PeerHandlers> = {}): Promise<PeerServer> {
+  const handlers: PeerHandlers = {
+    hello: (caller) => ({ ...caller, nodeName: 'beta' }),
+    have: async (digests) =>
+      digests.map((each) => ({ digest: each, size: 1, state: 'complete' as const })),
+    references: async (names) => names.map((name) => ({ name })),
+    metainfo: async () => Buffer.from('metainfo'),
+    blob: async () => ({ size: 1, content: Readable.from([Buffer.from('x')]) }),
+    warm: async function* () {
+      const report = { size: 1, done: 0, bytes: { store: 0, peers: 0, upstream: 0 }, loaded: false }
+      yield { ...report, state: 'moving' as const }
+      yield { ...report, state: 'done' as const }
+    },
+    bitTorrent: (socket) => void socket.destroy(),
+    ...changes,
+  }
+  return PeerServer.open({
+    host: '127.0.0.1',
+    port: 0,
+    verifier: new RequestVerifier(key),
+    handlers,
+  })
+}

@@ -15,7 +15,7 @@ interface OriginOptions {
 }
 
 // With one leecher nothing is won by hiding pieces: it must only never wait for the next to be shown.
-const MIN_SHOWN_ALONE = 32
+const MIN_SHOWN_ALONE = 8
 const MIN_SHOWN = 2
 const SHOWN_SECONDS = 0.25
 

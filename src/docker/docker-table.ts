@@ -16,6 +16,7 @@ import {
   type ArchivedImage,
 } from './archived-image.ts'
 import type { BlobSink } from './blob-sink.ts'
+import { streamOf } from './byte-streams.ts'
 import { findLayer, type FoundLayer } from './docker-table-layer.ts'
 
 const MAX_IMAGES = 10_000
@@ -80,7 +81,7 @@ export async function storeImage(
     digest: digestOf(content),
     size: content.length,
   }
-  if (!(await sink.stat(manifest.digest))) await sink.ingest(once(content), manifest)
+  if (!(await sink.stat(manifest.digest))) await sink.ingest(streamOf(content), manifest)
   const blobs: ArchivedBlob[] = [
     { ...manifest, role: 'manifest' },
     { ...config, mediaType: MEDIA_TYPES.ociConfig, role: 'config' },
@@ -163,8 +164,4 @@ function parseJson(what: string, content: Uint8Array): unknown {
   } catch (cause) {
     throw archiveInvalid(what, { wanted: 'JSON in UTF-8', found: 'something else', cause })
   }
-}
-
-async function* once(content: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield content
 }

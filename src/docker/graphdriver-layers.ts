@@ -19,6 +19,7 @@ import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { archiveInvalid, checkLayerCount, type ArchivedImage } from './archived-image.ts'
 import type { BlobSink } from './blob-sink.ts'
+import { streamOf } from './byte-streams.ts'
 import type { FoundLayer } from './docker-table-layer.ts'
 import { parseDiffIds, storeImage } from './docker-table.ts'
 import { rebuildLayer } from './layer-rebuild.ts'
@@ -65,7 +66,7 @@ export class GraphdriverLayers {
         layers.push(await this.#storeLayer({ diffId, chainId }, sink, signal))
     }
     const descriptor = { digest: image.id, size: config.length }
-    if (!(await sink.stat(image.id))) await sink.ingest(once(config), descriptor)
+    if (!(await sink.stat(image.id))) await sink.ingest(streamOf(config), descriptor)
     return await storeImage({ names: image.names, config: descriptor, layers }, sink)
   }
 
@@ -133,8 +134,4 @@ async function* untilAborted(
     signal?.throwIfAborted()
     yield chunk
   }
-}
-
-async function* once(content: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield content
 }

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { OperationError } from '../errors.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
 import type { BlobSink } from './blob-sink.ts'
+import { collectBytes } from './byte-streams.ts'
 
 /** A sink that keeps its blobs in memory and counts what was ingested: for tests. */
 export class MemoryBlobSink implements BlobSink {
@@ -19,9 +20,7 @@ export class MemoryBlobSink implements BlobSink {
     source: AsyncIterable<Uint8Array>,
     { size, digest: wanted }: { size: number; digest?: Digest },
   ): Promise<{ digest: Digest; size: number; isNew: boolean }> {
-    const chunks: Uint8Array[] = []
-    for await (const chunk of source) chunks.push(chunk)
-    const blob = Buffer.concat(chunks)
+    const blob = await collectBytes(source)
     const digest = digestOf(blob)
     if (blob.length !== size) {
       const found = `wanted ${size} bytes, found ${blob.length}`

@@ -9,6 +9,7 @@ import { peek } from './archive-compression.ts'
 import { MAX_TABLE_BYTES, type ArchiveFiles, type StoredFile } from './archive-files.ts'
 import { promisedDigest, suggestedDigest } from './archive-path.ts'
 import type { BlobSink } from './blob-sink.ts'
+import { collectBytes, streamOf } from './byte-streams.ts'
 import type { TarFile, TarLink } from './tar-entries.ts'
 
 /** JSON beyond this waits in the sink instead. */
@@ -78,7 +79,7 @@ class TarArchiveFiles implements ArchiveFiles {
     const fits = size <= MAX_MANIFEST_BYTES && this.#heldBytes + size <= MAX_HELD_BYTES
     const digest = promisedDigest(path)
     const isJson = head.toString() === '{' || CONFIG_NAME.test(path)
-    if (fits && isJson) this.#hold(path, await collect(whole))
+    if (fits && isJson) this.#hold(path, await collectBytes(whole))
     else if (digest !== undefined || LAYER_NAME.test(path)) {
       const stored = await this.#sink.ingest(whole, { size, ...(digest && { digest }) })
       this.#stored.set(path, { digest: stored.digest, size })
@@ -102,7 +103,7 @@ class TarArchiveFiles implements ArchiveFiles {
   async #storeHeld(path: string, content: Buffer): Promise<void> {
     const digest = digestOf(content)
     const known = await this.#sink.stat(digest)
-    if (!known) await this.#sink.ingest(once(content), { size: content.length, digest })
+    if (!known) await this.#sink.ingest(streamOf(content), { size: content.length, digest })
     this.#stored.set(path, { digest, size: content.length })
   }
 
@@ -131,17 +132,7 @@ class TarArchiveFiles implements ArchiveFiles {
 
 async function readTable({ path, size, bytes }: TarFile): Promise<Buffer> {
   if (size > MAX_TABLE_BYTES) throw tooLarge(path, MAX_TABLE_BYTES, size)
-  return await collect(bytes)
-}
-
-async function collect(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of bytes) chunks.push(chunk)
-  return Buffer.concat(chunks)
-}
-
-async function* once(content: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield content
+  return await collectBytes(bytes)
 }
 
 function tooLarge(path: string, wanted: number, found: number): OperationError {

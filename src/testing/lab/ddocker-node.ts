@@ -10,6 +10,7 @@ import type { NetworkHost } from './network.ts'
 const CLI = join(import.meta.dirname, '../../cli.ts')
 const READY_MS = 30_000
 const STOP_MS = 20_000
+const LOG_CHARS = 8000
 
 /** How a node is started. What is left out is chosen so that the node stays on this machine. */
 export interface DdockerNodeOptions {
@@ -54,7 +55,7 @@ export interface HttpAnswer {
   body: string
 }
 
-/** A running node. Disposing stops it and removes its data directory. */
+/** A running node. Disposing stops it and removes its data directory; it throws if the node had died. */
 export interface DdockerNode extends AsyncDisposable {
   /** Of the newest start. */
   readonly ready: ReadyLine
@@ -104,6 +105,7 @@ class LabNode implements DdockerNode {
   readonly #peerHost: string
   #child: Child | undefined
   #ready: ReadyLine | undefined
+  #mayEnd = false
 
   constructor(options: DdockerNodeOptions, directory: LabDirectory) {
     this.#options = options
@@ -166,14 +168,17 @@ class LabNode implements DdockerNode {
   }
 
   signal(signal: NodeJS.Signals): void {
+    this.#mayEnd = true
     this.#child?.signal(signal)
   }
 
   async stop(): Promise<Exit> {
+    this.#mayEnd = true
     return await this.#running().stop({ graceMs: STOP_MS })
   }
 
   async kill(): Promise<Exit> {
+    this.#mayEnd = true
     return await this.#running().kill()
   }
 
@@ -191,11 +196,22 @@ class LabNode implements DdockerNode {
       from: 'stdout',
     })
     this.#ready = JSON.parse(found[1] ?? '') as ReadyLine
+    this.#mayEnd = false
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const death = this.#death()
     await this.#child?.stop({ graceMs: STOP_MS })
     await this.#directory[Symbol.asyncDispose]()
+    if (death !== undefined) throw death
+  }
+
+  /** A node that ends although nobody told it to is a failure, whatever the test was about. */
+  #death(): Error | undefined {
+    const exit = this.#child?.exit
+    if (exit === undefined || this.#mayEnd || this.#ready === undefined) return undefined
+    const name = this.#options.nodeName ?? 'ddocker'
+    return new Error(`node ${name} died: ${JSON.stringify(exit)}\n${this.log.slice(-LOG_CHARS)}`)
   }
 
   get #keyFile(): string {

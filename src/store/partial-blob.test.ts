@@ -131,6 +131,27 @@ test('throws away what has another digest, and says so', async () => {
   assert.deepEqual(heldBy(again), [])
 })
 
+test('proves its digest before it is durable, for those who wait for the last bytes', async () => {
+  await using setup = await openStore()
+  await using partial = await setup.store.openPartial(shape)
+  await assert.rejects(partial.prove(), TypeError)
+  await writePieces(partial, pieceIndexes)
+  await Promise.all([partial.prove(), partial.prove()])
+  assert.equal(await setup.store.has(digest), false)
+  await partial.commit()
+  await partial.prove()
+})
+
+test('throws away what it proves to have another digest', async () => {
+  await using setup = await openStore()
+  await using partial = await setup.store.openPartial(shape)
+  await writePieces(partial, pieceIndexes.slice(1))
+  await partial.writePiece(0, Buffer.alloc(PIECE_LENGTH))
+  await assert.rejects(partial.prove(), hasCode('BLOB_DIGEST_MISMATCH'))
+  assert.deepEqual(await readdir(setup.paths.partial), [])
+  await assert.rejects(partial.commit(), hasCode('BLOB_DIGEST_MISMATCH'))
+})
+
 test('does not commit while a piece is missing', async () => {
   await using setup = await openStore()
   await using partial = await setup.store.openPartial(shape)

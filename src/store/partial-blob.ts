@@ -110,7 +110,11 @@ export class DiskPartialBlob implements PartialBlob {
 
   async prove(): Promise<void> {
     if (this.#state === 'complete') return
-    this.#proof ??= this.#proveNow()
+    // one that failed for want of a piece, or of a readable disk, may be tried again
+    this.#proof ??= this.#proveNow().catch((error: unknown) => {
+      if (this.#state === 'open') this.#proof = undefined
+      throw error
+    })
     return this.#proof
   }
 

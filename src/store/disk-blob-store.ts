@@ -234,9 +234,9 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async #makeBlobFolder(folder: string): Promise<void> {
-    const made = await mkdir(folder, { recursive: true })
-    if (made === undefined && this.#durableFolders.has(folder)) return
-    await syncDirectory(dirname(folder))
+    const isNew = await makeFolder(folder)
+    // one that is there may have been made by a process that was killed before its fsync
+    if (!isNew && !this.#durableFolders.has(folder)) await syncDirectory(dirname(folder))
     this.#durableFolders.add(folder)
   }
 
@@ -265,14 +265,21 @@ export class DiskBlobStore implements BlobStore {
   }
 }
 
-/** Makes a folder and, one by one, the parents it lacks durable. */
-async function makeFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true })
-  if (first === undefined) return
-  for (let made = path; ; made = dirname(made)) {
-    await syncDirectory(dirname(made))
-    if (made === first) return
+/**
+ * Makes a folder, and the parents it lacks, durable. Not by `recursive`, which calls a read-only disk ENOENT.
+ * @returns whether it was not there before
+ */
+async function makeFolder(path: string): Promise<boolean> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    if (systemCodeOf(error) === 'EEXIST') return false
+    if (systemCodeOf(error) !== 'ENOENT') throw error
+    await makeFolder(dirname(path))
+    await mkdir(path)
   }
+  await syncDirectory(dirname(path))
+  return true
 }
 
 /** Takes a directory out of the way, which a rename would not replace. */

@@ -124,7 +124,9 @@ export class PeerFinder {
         for (const blob of held) answers.push({ peer, blob })
       })
       asking.add(one)
-      void one.finally(() => asking.delete(one))
+      // a rejection is for whoever awaits the question, not for this note of its end
+      const forget = () => void asking.delete(one)
+      one.then(forget, forget)
       if (asking.size >= MAX_ASKED_AT_ONCE) await Promise.race(asking)
     }
     await Promise.all(asking)

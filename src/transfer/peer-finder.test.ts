@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+
+import { MemoryDiscovery, MemoryRendezvous } from '../discovery/memory-discovery.ts'
+import { RendezvousKeys } from '../membership/rendezvous-key.ts'
+import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { digestOf } from '../oci/digest.ts'
+import { PeerClient } from '../peering/peer-client.ts'
+import { PeerDirectory } from '../peering/peer-directory.ts'
+import { PeerFinder } from './peer-finder.ts'
+
+const hello = (nodeId: string, peerPort: number) => ({
+  nodeId: nodeId.repeat(64),
+  nodeName: nodeId,
+  version: '0',
+  peerPort,
+})
+
+test('gives up a question that is under way without a trace when its signal fires', async (t) => {
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  using client = new PeerClient(PUBLIC_SWARM_KEY)
+  t.after(() => {
+    silent.closeAllConnections()
+    silent.close()
+  })
+  const directory = new PeerDirectory('a'.repeat(64))
+  directory.meet(hello('b', port), '127.0.0.1')
+  const address = { host: '127.0.0.1', port: 1 }
+  const finder = new PeerFinder({
+    client,
+    directory,
+    discovery: new MemoryDiscovery({ rendezvous: new MemoryRendezvous(), address }),
+    keys: new RendezvousKeys(PUBLIC_SWARM_KEY),
+    self: () => hello('a', 1),
+  })
+  // node:test counts only what it sees in time: an unhandled rejection would end a node
+  const unhandled: unknown[] = []
+  const onUnhandled = (reason: unknown) => unhandled.push(reason)
+  process.on('unhandledRejection', onUnhandled)
+  t.after(() => process.off('unhandledRejection', onUnhandled))
+
+  const stop = new AbortController()
+  silent.once('request', () => stop.abort())
+  const found: unknown[] = []
+  const digests = [digestOf(Buffer.from('wanted'))]
+  for await (const holder of finder.holders(digests, { images: [], signal: stop.signal })) {
+    found.push(holder)
+  }
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual({ found, unhandled }, { found: [], unhandled: [] })
+})

@@ -168,17 +168,17 @@ class LabNode implements DdockerNode {
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.#mayEnd = true
+    this.#mayEnd ||= this.#child?.exit === undefined
     this.#child?.signal(signal)
   }
 
   async stop(): Promise<Exit> {
-    this.#mayEnd = true
+    this.#mayEnd ||= this.#child?.exit === undefined
     return await this.#running().stop({ graceMs: STOP_MS })
   }
 
   async kill(): Promise<Exit> {
-    this.#mayEnd = true
+    this.#mayEnd ||= this.#child?.exit === undefined
     return await this.#running().kill()
   }
 

@@ -1,5 +1,3 @@
-import { MultiBar, type SingleBar } from 'cli-progress'
-
 import type {
   BlobProgress,
   ImageProgress,
@@ -7,24 +5,24 @@ import type {
   ProgressEvent,
 } from '../control/control-protocol.ts'
 import { formatByteSize } from '../support/byte-size.ts'
+import { drawBar } from './bar.ts'
+import { LiveLines } from './live-lines.ts'
 import type { Output } from './output.ts'
 import type { Progress } from './progress.ts'
 import { RateMeter } from './rate-meter.ts'
 import { printable } from './table.ts'
 import { formatRate, percent, shortDigest, sourceShares } from './wording.ts'
 
-/** What a bar shows: the newest event of its subject. */
+/** What a line shows: the newest event of its subject. */
 interface Row {
   readonly event: ProgressEvent
   readonly meter: RateMeter
-  readonly bar: SingleBar
 }
 
-const FRAMES_PER_SECOND = 10
 const MAX_BAR_WIDTH = 32
 const MIN_BAR_WIDTH = 8
 /** columns that a line needs beside its bar */
-const TEXT_WIDTH = 70
+const TEXT_WIDTH = 75
 const NAME_WIDTH = 20
 /** configs and manifests of this size are there at once: a bar would only flicker */
 const SMALL_BYTES = 1024 * 1024
@@ -32,51 +30,35 @@ const SMALL_BYTES = 1024 * 1024
 /** Live bars on a terminal: one for every image, large blob and node, as far as there are rows. */
 export class TerminalProgress implements Progress {
   readonly #output: Output
-  readonly #bars: MultiBar
+  readonly #lines: LiveLines
   readonly #rowBySubject = new Map<string, Row>()
 
   constructor(output: Output) {
     this.#output = output
-    this.#bars = new MultiBar({
-      // a terminal by the check of who made this; cli-progress wants the full type and uses write and isTTY
-      stream: output.stderr as NodeJS.WriteStream,
-      fps: FRAMES_PER_SECOND,
-      hideCursor: true,
-      // without it a bar that moved up a line is not drawn again
-      forceRedraw: true,
-      emptyOnZero: true,
-      format: (_, __, subject: { key: string }) => this.#render(subject.key),
-    })
+    this.#lines = new LiveLines(output)
   }
 
   report(event: ProgressEvent): void {
     if (event.type === 'blob' && event.role !== 'layer' && event.size < SMALL_BYTES) return
     const key = keyOf(event)
-    const row = this.#rowBySubject.get(key) ?? this.#makeRow(key, event)
-    if (!row) return
-    this.#rowBySubject.set(key, { ...row, event })
-    if (event.type !== 'image') row.meter.add(event.done, performance.now())
+    const meter = this.#rowBySubject.get(key)?.meter ?? new RateMeter()
+    this.#rowBySubject.set(key, { event, meter })
+    if (event.type !== 'image') meter.add(event.done, performance.now())
+    if (this.#lines.has(key)) return
+    const render = () => this.#render(key)
+    if (!this.#lines.add(key, render) && this.#dropEnded()) this.#lines.add(key, render)
   }
 
   [Symbol.dispose](): void {
-    if (this.#bars.isActive) this.#bars.stop()
+    this.#lines[Symbol.dispose]()
   }
 
-  /** @returns undefined while the screen is full of what has not ended */
-  #makeRow(key: string, event: ProgressEvent): Row | undefined {
-    const maxRows = Math.max(2, (this.#output.stderr.rows ?? 24) - 2)
-    if (this.#rowBySubject.size >= maxRows && !this.#dropEnded()) return undefined
-    // before the bar: it is drawn as soon as it is made
-    const meter = new RateMeter()
-    const bar = this.#bars.create(1, 0, { key })
-    return { event, meter, bar }
-  }
-
+  /** Makes room: what has ended is dropped first. @returns whether there was something */
   #dropEnded(): boolean {
-    for (const [key, { event, bar }] of this.#rowBySubject) {
-      if (event.state !== 'done' && event.state !== 'kept') continue
-      this.#rowBySubject.delete(key)
-      this.#bars.remove(bar)
+    for (const [key, { event }] of this.#rowBySubject) {
+      const isOver = event.state === 'done' || event.state === 'kept'
+      if (!isOver || !this.#lines.has(key)) continue
+      this.#lines.remove(key)
       return true
     }
     return false
@@ -98,14 +80,14 @@ export class TerminalProgress implements Progress {
   #renderMoving(event: BlobProgress | NodeProgress, bytesPerSecond: number): string {
     const columns = this.#output.stderr.columns ?? 80
     const width = Math.min(MAX_BAR_WIDTH, Math.max(MIN_BAR_WIDTH, columns - TEXT_WIDTH))
-    const isOver = event.state !== 'moving' && event.state !== 'loading'
-    const share = event.size === 0 ? Number(isOver) : event.done / event.size
+    const isMoving = event.state === 'moving'
+    const share = event.size === 0 ? Number(event.state === 'done') : event.done / event.size
     return [
       `  ${fit(nameOf(event), NAME_WIDTH)}`,
       this.#coloured(event.state === 'failed' ? 'red' : 'cyan', drawBar(share, width)),
       percent(event.done, event.size).padStart(5),
       formatByteSize(event.size).padStart(9),
-      (isOver ? event.state : formatRate(bytesPerSecond)).padStart(12),
+      (isMoving ? formatRate(bytesPerSecond) : event.state).padStart(11),
       ` ${remarkOf(event)}`,
     ].join(' ')
   }
@@ -133,13 +115,6 @@ function nameOf(event: BlobProgress | NodeProgress): string {
 function remarkOf(event: BlobProgress | NodeProgress): string {
   if (event.type === 'node' && event.message !== undefined) return printable(event.message)
   return sourceShares(event.bytes)
-}
-
-/** A line that fills from the left, in steps of half a character. */
-export function drawBar(share: number, width: number): string {
-  const halves = Math.round(Math.min(1, Math.max(0, share)) * width * 2)
-  const full = Math.floor(halves / 2)
-  return `${'━'.repeat(full)}${halves % 2 === 1 ? '╸' : ''}`.padEnd(width, '┄')
 }
 
 function fit(text: string, width: number): string {

@@ -1,27 +1,14 @@
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
-
-import { Catalog } from './catalog/catalog.ts'
 import type { Config } from './config/options.ts'
 import type { NodeOperations } from './control/control-protocol.ts'
 import { ControlServer } from './control/control-server.ts'
-import type { Discovery } from './discovery/discovery.ts'
 import { parseDiscovery } from './discovery/discovery-setting.ts'
 import { openDiscovery } from './discovery/open-discovery.ts'
-import { isOperationError, OperationError, systemCodeOf } from './errors.ts'
 import { listen, type HttpServer } from './http/listen.ts'
-import { openNodeIdentity, type NodeIdentity } from './membership/node-identity.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import { RequestVerifier } from './membership/request-proof.ts'
-import {
-  formatInvite,
-  openSwarmKey,
-  PUBLIC_SWARM_KEY,
-  readSwarmKey,
-  swarmIdOf,
-  type SwarmKey,
-} from './membership/swarm-key.ts'
+import { formatInvite, swarmIdOf, type SwarmKey } from './membership/swarm-key.ts'
 import { EngineImages } from './node/engine-images.ts'
+import { openHoldings } from './node/holdings.ts'
 import {
   importOperation,
   pullOperation,
@@ -29,22 +16,21 @@ import {
   torrentOperation,
 } from './node/image-operations.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
+import { lateHandlers, openPeerPort } from './node/peer-port.ts'
 import { RunningStatus } from './node/running-status.ts'
 import { swarmBackend } from './node/registry-backend.ts'
 import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
 import { PeerClient } from './peering/peer-client.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
-import { PeerServer, type PeerHandlers } from './peering/peer-server.ts'
+import type { PeerHandlers } from './peering/peer-server.ts'
 import { createRegistryApp } from './registry/app.ts'
 import { createStatusRoutes } from './status/status-routes.ts'
-import { DiskBlobStore } from './store/disk-blob-store.ts'
 import type { Log } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
 import { TorrentEngine } from './torrent/torrent-engine.ts'
 import { BlobFetcher } from './transfer/blob-fetcher.ts'
 import { BlobTorrents } from './transfer/blob-torrents.ts'
-import { rebuildCatalog } from './transfer/catalog-rebuild.ts'
 import { ImagePuller } from './transfer/image-puller.ts'
 import { ImageRegister } from './transfer/image-register.ts'
 import { ImageResolver } from './transfer/image-resolver.ts'
@@ -311,100 +297,6 @@ export async function openOffline(config: Config, { log }: OpenOptions): Promise
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }
-}
-
-interface Holdings {
-  readonly store: DiskBlobStore
-  readonly catalog: Catalog
-  readonly identity: NodeIdentity
-  readonly swarmKey: SwarmKey
-}
-
-/** The data directory: keys, catalog (whose lock keeps a second node out), blobs. */
-async function openHoldings(
-  config: Config,
-  { log, rooms }: { log: Log; rooms: AsyncDisposableStack },
-): Promise<Holdings> {
-  const { dataDir } = config
-  await makeDataDir(dataDir)
-  const swarmKey = await swarmKeyOf(config)
-  const identity = await openNodeIdentity(dataDir)
-  const catalog = rooms.use(
-    await Catalog.open({
-      path: join(dataDir, 'catalog'),
-      recordsPath: join(dataDir, 'records'),
-      log,
-    }),
-  )
-  const store = rooms.use(await DiskBlobStore.open({ dataDir, log }))
-  if (catalog.isFresh || catalog.wasCutOff) await rebuildCatalog({ store, catalog, log })
-  return { store, catalog, identity, swarmKey }
-}
-
-async function makeDataDir(dataDir: string): Promise<void> {
-  try {
-    await mkdir(join(dataDir, 'keys'), { recursive: true, mode: 0o700 })
-  } catch (cause) {
-    const code = systemCodeOf(cause)
-    throw new OperationError(
-      code === 'EROFS' ? 'DISK_READ_ONLY' : code === 'ENOSPC' ? 'DISK_FULL' : 'DATA_DIR_UNUSABLE',
-      `data directory ${dataDir}: wanted a directory that can be written, found ${code ?? 'an error'}`,
-      { cause },
-    )
-  }
-}
-
-function swarmKeyOf({ swarm, swarmKeyFile, dataDir }: Config): Promise<SwarmKey> {
-  if (swarm === 'public') return Promise.resolve(PUBLIC_SWARM_KEY)
-  return swarmKeyFile === undefined ? openSwarmKey(dataDir) : readSwarmKey(swarmKeyFile)
-}
-
-const PORT_ATTEMPTS = 20
-
-/** One number for TCP and UDP; with port 0, another is tried where UDP is taken. */
-async function openPeerPort(
-  config: Config,
-  options: {
-    rooms: AsyncDisposableStack
-    log: Log
-    verifier: RequestVerifier
-    handlers: PeerHandlers
-    open: (port: number) => Promise<Discovery>
-  },
-): Promise<{ peerServer: PeerServer; discovery: Discovery }> {
-  const { rooms, log, verifier, handlers, open } = options
-  const { peerHost: host, peerPort: port } = config
-  for (let attempt = 1; ; attempt += 1) {
-    const peerServer = await PeerServer.open({
-      port,
-      verifier,
-      handlers,
-      log,
-      ...(host !== undefined && { host }),
-    })
-    try {
-      const discovery = await open(peerServer.port)
-      rooms.use(peerServer)
-      rooms.use(discovery)
-      return { peerServer, discovery }
-    } catch (error) {
-      await peerServer[Symbol.asyncDispose]()
-      if (port !== 0 || attempt >= PORT_ATTEMPTS || !isOperationError(error, 'PORT_IN_USE'))
-        throw error
-    }
-  }
-}
-
-/** Handlers for a server that must listen before the rooms behind its answers are open. */
-function lateHandlers(): { handlers: PeerHandlers; answer: (handlers: PeerHandlers) => void } {
-  let known: PeerHandlers | undefined
-  const handlers = new Proxy({} as PeerHandlers, {
-    get(_target, name: keyof PeerHandlers) {
-      if (!known) throw new OperationError('NODE_UNREACHABLE', 'this node is starting')
-      return known[name]
-    },
-  })
-  return { handlers, answer: (given) => (known = given) }
 }
 
 function swarmOperations(swarmKey: SwarmKey): Pick<NodeOperations, 'swarmId' | 'swarmInvite'> {

@@ -24,7 +24,8 @@ type Layer = ReadonlyMap<keyof Config, Written>
 const MAX_FILE_BYTES = 1024 * 1024
 
 // Kubernetes sets these for a Service called "ddocker"; the last ones belong to tests and benchmarks
-const FOREIGN_VARIABLE = /^DDOCKER_(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_\w+)?|(?:LAB|TEST|BENCH)\w*)$/
+const FOREIGN_VARIABLE =
+  /^DDOCKER_(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_\w+)?|(?:LAB|TEST|BENCH)\w*)$/
 
 /**
  * The configuration of the node that belongs to this data directory.

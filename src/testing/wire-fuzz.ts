@@ -46,7 +46,7 @@ export const KNOWN_CRASHERS: readonly Buffer[] = [
   extended(0, 'd1:md11:ut_metadatali1eee13:metadata_sizei-1ee'),
   extended(0, 'd1:md8:dd_peers1:xe1:p3:abc4:reqqi-5ee'),
   extended(0, 'd1:md11:ut_metadatai1ee13:metadata_sizei9900000ee'),
-  extended(0, `${'l'.repeat(20_000)}`),
+  extended(0, 'l'.repeat(20_000)),
   message(4),
   message(4, 0xffffffff),
   message(5),

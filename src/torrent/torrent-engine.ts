@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 
@@ -17,7 +16,9 @@ import { encodeTorrentFile } from './metainfo.ts'
 import { OriginOnce } from './origin-once.ts'
 import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
 import { pieceCount } from './piece-length.ts'
+import { QUIET_CLIENT, tame } from './taming.ts'
 import { MAX_REQUESTS_PER_WIRE, UploadQueue } from './upload-queue.ts'
+import { isAt, isOurs, makePeerId, nodeIdOf, socketOf } from './wire-identity.ts'
 import { useWireSockets } from './wire-socket.ts'
 
 /** A complete blob that peers may fetch. `close` when the torrent goes idle. */
@@ -68,8 +69,6 @@ export interface TorrentDownload extends AsyncDisposable {
   readonly connectedPeers: number
 }
 
-/** Peer ids of our nodes begin so (BEP 20). */
-const PEER_ID_PREFIX = '-DD0100-'
 const CONNECT_TIMEOUT_MS = 1500
 const READY_TIMEOUT_MS = 10_000
 const MAX_DIALED = 32
@@ -369,34 +368,6 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   }
 }
 
-// Every default of webtorrent is hostile to a transfer of a few seconds between neighbours.
-const QUIET_CLIENT = {
-  dht: false,
-  tracker: false,
-  lsd: false,
-  utPex: false,
-  natUpnp: false,
-  natPmp: false,
-  utp: false,
-  webSeeds: false,
-  secure: 0,
-  torrentPort: { host: '127.0.0.1', port: 0 },
-}
-
-/** Turns off what a torrent does by itself, and lets the download decide instead. */
-function tame(torrent: Torrent, download: BlobDownload | undefined): void {
-  torrent._startDiscovery = () => {
-    torrent.discovery = { complete: () => {}, destroy: (onDone: () => void) => onDone() }
-  }
-  torrent._update = () => download?.schedule()
-  torrent._updateWireInterest = () => {}
-  torrent._updateInterest = () => {}
-  torrent._rechoke = () => {}
-  torrent._gcSelections = () => {}
-  torrent._verifyPieces = (onDone) => onDone(null)
-  torrent._debug = () => {}
-}
-
 function makeOriginOnce(record: TorrentRecord): OriginOnce {
   const { size, pieceLength } = record
   return new OriginOnce({
@@ -408,30 +379,4 @@ function makeOriginOnce(record: TorrentRecord): OriginOnce {
 
 function allPiecesTrusted(partial: PartialBlob): Uint8Array {
   return Uint8Array.from(partial.bitfield)
-}
-
-function makePeerId(): Buffer {
-  return Buffer.concat([Buffer.from(PEER_ID_PREFIX), randomBytes(20 - PEER_ID_PREFIX.length)])
-}
-
-function isOurs(wire: Wire): boolean {
-  return wire.peerId?.startsWith(Buffer.from(PEER_ID_PREFIX).toString('hex')) === true
-}
-
-/** Who a node of ours says it is (extended handshake, `dd`). */
-function nodeIdOf(wire: Wire): string | undefined {
-  const said = wire.peerExtendedHandshake['dd']
-  const text = said instanceof Uint8Array ? Buffer.from(said).toString() : ''
-  return /^[0-9a-f]{64}$/.test(text) ? text : undefined
-}
-
-function isAt(wire: Wire, host: string, port: number): boolean {
-  const endpoint = endpointOf(wire)
-  return endpoint?.host === host && endpoint.port === port
-}
-
-function socketOf(torrent: Torrent, wire: Wire): Socket | undefined {
-  for (const peer of torrent._peers?.values() ?? [])
-    if (peer.wire === wire) return peer.conn ?? undefined
-  return undefined
 }

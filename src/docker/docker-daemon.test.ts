@@ -206,6 +206,28 @@ test('says ENGINE_FAILED when a load fails behind a good status', async () => {
   await assert.rejects(loading, { code: 'ENGINE_FAILED', message: 'engine: load: invalid diffID' })
 })
 
+test('closes the request when the engine refuses a tar that it has not read', async () => {
+  const closed = Promise.withResolvers<undefined>()
+  await using fixture = await openEngine({
+    'POST /images/load': (request, response) => {
+      request.on('error', () => undefined)
+      request.socket.on('close', () => closed.resolve(undefined))
+      answerJson(response, { message: 'read-only' }, 500)
+    },
+  })
+  const tar = Readable.from(
+    (async function* () {
+      for (;;) yield Buffer.alloc(65_536)
+    })(),
+    { objectMode: false },
+  )
+  await assert.rejects(fixture.daemon.loadImages(tar), {
+    code: 'ENGINE_FAILED',
+    message: 'engine: load: read-only',
+  })
+  await closed.promise
+})
+
 test('lets a failure of the tar that is loaded pass unchanged', async () => {
   const failure = new Error('blob gone')
   await using fixture = await openEngine({

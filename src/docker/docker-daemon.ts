@@ -136,13 +136,18 @@ export class DockerDaemon {
     }
     let sourceFailure: unknown
     tar.once('error', (error) => (sourceFailure ??= error))
+    const ended = new AbortController()
+    const signals = waiting.signal ? [waiting.signal, ended.signal] : [ended.signal]
     try {
-      return await readLoaded(await this.#client.open(request))
+      const signal = AbortSignal.any(signals)
+      return await readLoaded(await this.#client.open({ ...request, signal }))
     } catch (error) {
       waiting.signal?.throwIfAborted()
       throw sourceFailure ?? this.#client.explain(error, request)
     } finally {
       tar.destroy()
+      // An engine that answers before it has read the tar leaves the request open.
+      ended.abort()
     }
   }
 

@@ -19,12 +19,13 @@ const OCI_LAYER_ZSTD = 'application/vnd.oci.image.layer.v1.tar+zstd'
  */
 export async function findLayer(
   { path, diffId }: { path: string; diffId: Digest },
-  { files, sink }: { files: ArchiveFiles; sink: BlobSink },
+  place: { files: ArchiveFiles; sink: BlobSink; signal?: AbortSignal },
 ): Promise<FoundLayer> {
+  const { files, sink } = place
   const stored = (await files.store(path)) ?? (await findHeld(diffId, sink))
   if (!stored) throw archiveIncomplete('manifest.json', `layer ${path}`)
   if (stored.digest === diffId) return { ...stored, mediaType: MEDIA_TYPES.ociLayer }
-  return { ...stored, mediaType: await proveCompressedLayer(stored, diffId, sink) }
+  return { ...stored, mediaType: await proveCompressedLayer(stored, diffId, place) }
 }
 
 async function findHeld(digest: Digest, sink: BlobSink): Promise<StoredFile | undefined> {
@@ -36,13 +37,16 @@ async function findHeld(digest: Digest, sink: BlobSink): Promise<StoredFile | un
 async function proveCompressedLayer(
   { digest }: StoredFile,
   diffId: Digest,
-  sink: BlobSink,
+  { sink, signal }: { sink: BlobSink; signal?: AbortSignal },
 ): Promise<string> {
   const { head, whole } = await peek(await sink.open(digest), MAGIC_BYTES)
   const compression = detectCompression(head)
   const digester = new Digester()
   if (compression === 'none') throw mismatch(diffId, digest)
-  for await (const chunk of decompress(whole)) digester.update(chunk)
+  for await (const chunk of decompress(whole)) {
+    signal?.throwIfAborted()
+    digester.update(chunk)
+  }
   const found = digester.digest()
   if (found !== diffId) throw mismatch(diffId, found)
   return compression === 'zstd' ? OCI_LAYER_ZSTD : MEDIA_TYPES.ociLayerGzip

@@ -49,13 +49,14 @@ export function parseDockerTable(content: Uint8Array): TableImage[] {
  */
 export async function readTableImage(
   image: TableImage,
-  { files, sink }: { files: ArchiveFiles; sink: BlobSink },
+  place: { files: ArchiveFiles; sink: BlobSink; signal?: AbortSignal },
 ): Promise<ArchivedImage> {
+  const { files, sink } = place
   const diffIds = await readDiffIds(image, files)
   const layers: FoundLayer[] = []
   for (const [index, path] of image.layerPaths.entries()) {
     const diffId = diffIds[index]
-    if (diffId !== undefined) layers.push(await findLayer({ path, diffId }, { files, sink }))
+    if (diffId !== undefined) layers.push(await findLayer({ path, diffId }, place))
   }
   const config = await files.store(image.configPath)
   if (!config) throw archiveIncomplete('manifest.json', image.configPath)

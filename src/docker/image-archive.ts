@@ -44,7 +44,7 @@ export async function readImageArchive(
 ): Promise<ArchivedImage[]> {
   const entries = readTarEntries(source, signal ? { signal } : {})
   const files = await collectTarFiles(entries, sink)
-  return await readImages(files, sink)
+  return await readImages({ files, sink, ...(signal && { signal }) })
 }
 
 /**
@@ -58,7 +58,7 @@ export async function readImageLayout(
 ): Promise<ArchivedImage[]> {
   signal?.throwIfAborted()
   const files = await openFolderFiles(path, sink, signal ? { signal } : {})
-  return await readImages(files, sink)
+  return await readImages({ files, sink, ...(signal && { signal }) })
 }
 
 /**
@@ -91,8 +91,12 @@ async function importFile(
   }
 }
 
-async function readImages(files: ArchiveFiles, sink: BlobSink): Promise<ArchivedImage[]> {
-  const place = { files, sink }
+interface Place extends ReadOptions {
+  readonly files: ArchiveFiles
+  readonly sink: BlobSink
+}
+
+async function readImages(place: Place): Promise<ArchivedImage[]> {
   try {
     const images = joinImages(await readAll(place))
     if (images.length > 0) return images
@@ -102,11 +106,6 @@ async function readImages(files: ArchiveFiles, sink: BlobSink): Promise<Archived
       ? new OperationError('ARCHIVE_INVALID', `archive: ${error.message}`, { cause: error })
       : error
   }
-}
-
-interface Place {
-  readonly files: ArchiveFiles
-  readonly sink: BlobSink
 }
 
 async function readAll(place: Place): Promise<ArchivedImage[]> {

@@ -1,0 +1,163 @@
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+
+import { connectNode } from '../../src/control/control-client.ts'
+import type { NodeOperations } from '../../src/control/control-protocol.ts'
+import { mapConcurrently } from '../../src/support/concurrency.ts'
+import { startDdockerNode, type DdockerNode } from '../../src/testing/lab/ddocker-node.ts'
+import { drainHttp } from '../drain-http.ts'
+import type { Arena, Contender, Leecher, Lineup } from './contender.ts'
+
+const IMAGE = 'bench:1'
+const MET_MS = 60_000
+const STARTS_AT_ONCE = 2
+
+/** A node of a line-up, with its operations. */
+export interface BenchNode {
+  readonly node: DdockerNode
+  readonly operations: Required<NodeOperations>
+}
+
+/**
+ * ddocker nodes of a closed swarm, one process each. The leechers pull by the `pull` operation, or through their
+ * registry door where `byDoor` is set.
+ * @param wrappers a command line before node, such as a profiler, for the seed and for the leechers
+ */
+export function ddocker({
+  byDoor = false,
+  nodeArguments = () => [],
+}: {
+  byDoor?: boolean
+  nodeArguments?: (index: number) => readonly string[]
+} = {}): Contender {
+  return {
+    name: 'ddocker',
+    settings: { swarm: 'closed', pullBy: byDoor ? 'registry door' : 'pull --no-load' },
+    open: async (arena) => openLineup(arena, { byDoor, nodeArguments }),
+  }
+}
+
+/** Starts nodes that know each other; the first one holds nothing yet. */
+export async function openNodes(
+  stack: AsyncDisposableStack,
+  options: Pick<Arena, 'directory' | 'hosts'> & {
+    count: number
+    nodeArguments?: (index: number) => readonly string[]
+  },
+): Promise<BenchNode[]> {
+  const swarmKey = randomBytes(32).toString('hex')
+  const start = async (index: number, discovery: string) =>
+    openNode(stack, { ...options, index, discovery, swarmKey })
+  const first = await start(0, 'none')
+  const others = Array.from({ length: options.count - 1 }, (_, index) => index + 1)
+  const discovery = `bootstrap:${first.node.peerAddress}`
+  const nodes = await mapConcurrently(others, STARTS_AT_ONCE, (index) => start(index, discovery))
+  await untilMet([first, ...nodes])
+  return [first, ...nodes]
+}
+
+/** Asks an operation of a node, with nobody watching. */
+export async function ask<Request, Result>(
+  operation: (
+    request: Request,
+    options: { signal: AbortSignal; report: () => void },
+  ) => Promise<Result>,
+  request: Request,
+): Promise<Result> {
+  return operation(request, { signal: AbortSignal.timeout(600_000), report: () => {} })
+}
+
+async function openLineup(
+  arena: Arena,
+  {
+    byDoor,
+    nodeArguments,
+  }: { byDoor: boolean; nodeArguments: (index: number) => readonly string[] },
+): Promise<Lineup> {
+  await using opening = new AsyncDisposableStack()
+  const count = arena.leechers + 1
+  const [seed, ...nodes] = await openNodes(opening, { ...arena, count, nodeArguments })
+  if (!seed) throw new TypeError('a line-up without a seed')
+  await ask(seed.operations.import, { path: arena.image.layoutPath, name: IMAGE })
+  const opened = opening.move()
+  return {
+    seed: { pid: seed.node.pid, sentBytes: () => sentBytes(seed) },
+    leechers: nodes.map((node) => leecherOf(node, { arena, byDoor })),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  }
+}
+
+async function openNode(
+  stack: AsyncDisposableStack,
+  options: Pick<Arena, 'directory' | 'hosts'> & {
+    index: number
+    discovery: string
+    swarmKey: string
+    nodeArguments?: (index: number) => readonly string[]
+  },
+): Promise<BenchNode> {
+  const { directory, hosts, index, discovery, swarmKey, nodeArguments } = options
+  const host = hosts?.[index]
+  const dataDir = join(directory, `ddocker-${index}`)
+  stack.defer(async () => rm(dataDir, { recursive: true, force: true }))
+  const node = stack.use(
+    await startDdockerNode({
+      discovery,
+      swarmKey,
+      dataDir,
+      nodeName: `node${index}`,
+      ...(host && { host }),
+      env: { NODE_OPTIONS: nodeArguments?.(index).join(' ') },
+    }),
+  )
+  return { node, operations: connectNode(dataDir) }
+}
+
+async function untilMet(nodes: readonly BenchNode[]): Promise<void> {
+  const deadlineMs = performance.now() + MET_MS
+  for (const { operations, node } of nodes) {
+    for (;;) {
+      const { peers } = await ask(operations.peers, {})
+      if (peers.length >= nodes.length - 1) break
+      if (performance.now() > deadlineMs) {
+        throw new Error(`${node.ready.nodeName} met ${peers.length} of ${nodes.length - 1} nodes`)
+      }
+      await delay(100)
+    }
+  }
+}
+
+function leecherOf(
+  { node, operations }: BenchNode,
+  { arena, byDoor }: { arena: Arena; byDoor: boolean },
+): Leecher {
+  return {
+    pid: node.pid,
+    sentBytes: () => sentBytes({ node, operations }),
+    fetch: async () => {
+      if (byDoor) await fetchByDoor(node.registry, arena)
+      else await fetchByPull(operations, arena)
+    },
+  }
+}
+
+async function fetchByDoor(registry: string, { image }: Arena): Promise<void> {
+  const name = IMAGE.split(':')[0]
+  await drainHttp(registry, `/v2/local/${name}/manifests/1`)
+  const { bytes } = await drainHttp(registry, `/v2/local/${name}/blobs/${image.digest}`)
+  if (bytes !== image.size) throw new Error(`wanted ${image.size} bytes, got ${bytes}`)
+}
+
+async function fetchByPull(operations: Required<NodeOperations>, { image }: Arena): Promise<void> {
+  const pulled = await ask(operations.pull, { reference: `local/${IMAGE}`, load: false })
+  if (pulled.bytes.peers < image.size)
+    throw new Error(`only ${pulled.bytes.peers} bytes came from peers`)
+}
+
+/** Sums what every peer was given; the same figure as the metric of the node. */
+async function sentBytes({ operations }: BenchNode): Promise<number> {
+  const { peers } = await ask(operations.peers, {})
+  return (peers as { bytes: { to: number } }[]).reduce((sum, { bytes }) => sum + bytes.to, 0)
+}

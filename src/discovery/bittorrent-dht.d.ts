@@ -37,6 +37,7 @@ declare module 'bittorrent-dht' {
   interface RoutingTable extends EventEmitter<{ removed: [DhtNode] }> {
     count(): number
     toArray(): DhtNode[]
+    closest(id: Buffer, count: number): DhtNode[]
   }
 
   export interface DhtReply {

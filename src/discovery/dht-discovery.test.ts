@@ -4,7 +4,9 @@ import { test } from 'node:test'
 import DHT from 'bittorrent-dht'
 
 import { deriveKey, PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
 import { tempDir } from '../testing/temp-dir.ts'
+import { bencoded } from './bencoded.ts'
 import { DhtDiscovery } from './dht-discovery.ts'
 import { addressOf, collect, testKey, Testnet, testSwarmKey, until } from './dht-testnet.ts'
 import { testDiscovery } from './discovery.conformance.ts'
@@ -24,6 +26,8 @@ for (const isPublic of [false, true]) {
 }
 
 const key = testKey('image')
+const RATE = { perSecond: 1e6, burst: 1e6 }
+const UNLIMITED = { strangerRate: RATE, knownRate: RATE, totalRate: RATE }
 
 test('the first of 5 nodes finds a key in well under a second, with 3 dead nodes in its table', async () => {
   await using net = await Testnet.open(8)
@@ -106,21 +110,48 @@ test('a node that comes back with another id takes the place of the old one', as
 })
 
 test('an early end of a lookup does not keep a later announce from all the nodes', async () => {
-  await using net = await Testnet.open(6, { isPublic: true })
+  // One question at a time: the lookup has asked one node when it ends.
+  await using net = await Testnet.open(6, { isPublic: true, tuning: { concurrency: 1 } })
   await net.met()
   net.at(1).announce(key)
   await net.settled()
   await collect(net.at(0), key, { limit: 1 })
+  // By the end of this one, that one has come to its end as well.
+  await collect(net.at(0), testKey('other'))
   net.at(0).announce(key)
   await net.settled()
-  await using client = await KrpcClient.open()
-  for (const node of net.nodes.slice(1)) {
-    const { r } = await client.ask(addressOf(node), {
-      q: 'get_peers',
-      a: { info_hash: Buffer.from(key, 'hex') },
-    })
-    assert.ok(hasPort(r.get('values'), net.at(0).port), `node ${node.port} was not told`)
+  for (const node of net.nodes.slice(1)) assert.ok(await isTold(node, net.at(0)))
+})
+
+test('a node that joins a small swarm is told of every key', async () => {
+  await using net = await Testnet.open(3, { isPublic: true, tuning: UNLIMITED })
+  await net.met()
+  net.at(0).announce(key)
+  await net.settled()
+  const { node: newcomer } = await net.add([addressOf(net.at(1))])
+  await until(() => isTold(newcomer, net.at(0)))
+})
+
+test('nobody is told anything while nobody is there', async () => {
+  const lines: unknown[] = []
+  const log: Log = {
+    ...silentLog,
+    child: () => log,
+    debug: (...line: unknown[]) => lines.push(line),
   }
+  await using net = await Testnet.open(1, { log })
+  net.at(0).announce(key)
+  await collect(net.at(0), testKey('other'))
+  assert.deepEqual(lines, [])
+})
+
+test('an answer to no question is refused, and brings nobody into the table', async () => {
+  await using net = await Testnet.open(1, { isPublic: true })
+  await using client = await KrpcClient.open()
+  const answer = bencoded({ t: 'aa', y: 'r', r: { id: Buffer.alloc(20, 9) } })
+  await client.send(answer, addressOf(net.at(0)))
+  await until(() => net.at(0).stats().refusedDatagrams === 1)
+  assert.equal(net.at(0).stats().dhtNodes, 0)
 })
 
 test('saves its nodes, and finds back through them without a contact', async () => {
@@ -184,8 +215,8 @@ test('in the open swarm a plain client of bittorrent-dht finds us, and we find i
 for (const isPublic of [true, false]) {
   const swarm = isPublic ? 'the open swarm' : 'a closed swarm'
   test(`no reply in ${swarm} is larger than its bound, however much the node knows`, async () => {
-    const rate = { perSecond: 1e6, burst: 1e6 }
-    const tuning = { strangerRate: rate, knownRate: rate, totalRate: rate }
+    // The clients answer nothing: so late that it does not matter here.
+    const tuning = { ...UNLIMITED, timeoutMs: 60_000 }
     await using net = await Testnet.open(1, { isPublic, tuning })
     const swarmKey = isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('testnet')
     const macKey = deriveKey(swarmKey, 'dd1/dht\0')
@@ -250,7 +281,12 @@ test('a port that is in use is said to be, and an address that is not ours as we
   }
 })
 
-function hasPort(values: unknown, port: number): boolean {
+/** Whether `node` would name `holder` to who asks for the key. */
+async function isTold(node: DhtDiscovery, holder: DhtDiscovery): Promise<boolean> {
+  await using client = await KrpcClient.open()
+  const a = { info_hash: Buffer.from(key, 'hex') }
+  const { r } = await client.ask(addressOf(node), { q: 'get_peers', a })
+  const values = r.get('values')
   if (!Array.isArray(values)) return false
-  return values.some((value) => Buffer.from(value as Uint8Array).readUInt16BE(4) === port)
+  return values.some((value) => Buffer.isBuffer(value) && value.readUInt16BE(4) === holder.port)
 }

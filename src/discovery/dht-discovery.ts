@@ -56,7 +56,7 @@ const PEER_BOUNDS = {
 }
 const MAX_PEERS_PER_PUBLIC_HOST = 32
 // BEP 5: the 8 closest. A closed swarm gives what fits, for fewer rounds.
-const MAX_NODES_FOR_STRANGERS = 8
+const MAX_PUBLIC_NODES = 8
 const MAX_NODES = 20
 const MYSELF = '0.0.0.0'
 
@@ -180,9 +180,11 @@ export class DhtDiscovery implements Discovery {
     const maxPeersPerHost = isPublic ? MAX_PEERS_PER_PUBLIC_HOST : MAX_PEERS_PER_KEY
     Object.assign(dht, { _peers: new AnnouncedPeers({ ...PEER_BOUNDS, maxPeersPerHost }) })
     const { _rpc: rpc } = dht
+    const maxNodes = isPublic ? MAX_PUBLIC_NODES : MAX_NODES
     boundReplies(rpc, {
-      maxNodes: isPublic ? MAX_NODES_FOR_STRANGERS : MAX_NODES,
+      maxNodes,
       budgetBytes: () => this.#socket.replyBudget ?? 0,
+      closestNodes: (key) => dht.nodes.closest(key, maxNodes),
       myselfAt: (key) => (!isPublic && this.#announcer.has(key) ? [this.#compactSelf()] : []),
     })
     return dht

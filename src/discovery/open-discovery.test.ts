@@ -6,10 +6,13 @@ import { test } from 'node:test'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { tempDir } from '../testing/temp-dir.ts'
-import { collect, testKey, testSwarmKey, until } from './dht-testnet.ts'
+import { CombinedDiscovery } from './combined-discovery.ts'
+import { collect, testKey, Testnet, testSwarmKey, until } from './dht-testnet.ts'
 import type { Discovery } from './discovery.ts'
 import { parseDiscovery } from './discovery-setting.ts'
+import { LanDiscovery } from './lan-discovery.ts'
 import { contactsOf, MAINLINE_ROUTERS, openDiscovery } from './open-discovery.ts'
+import { StaticDiscovery } from './static-discovery.ts'
 
 const swarmKey = testSwarmKey('open-discovery')
 const key = testKey('image')
@@ -129,4 +132,18 @@ test('the open swarm on an own network asks nobody else', async () => {
   })
   assert.deepEqual(await collect(discovery, key), [])
   assert.equal(discovery.stats().dhtNodes, 0)
+})
+
+test('nodes that were heard on the LAN come up at the key of the nodes', async () => {
+  await using net = await Testnet.open(1)
+  const nodesKey = testKey('nodes')
+  const shared = { nodesKey, interfaces: ['127.0.0.1'], onNode: () => {} }
+  await using lan = await LanDiscovery.open({ ...shared, peerPort: 1, groupPort: 0 })
+  const { groupPort } = lan
+  await using neighbour = await LanDiscovery.open({ ...shared, peerPort: 2, groupPort })
+  await until(() => lan.peersAt(nodesKey).length === 1)
+  const named = new StaticDiscovery({})
+  await using combined = new CombinedDiscovery({ dht: net.at(0), named, lan }, neighbour)
+  assert.deepEqual(await collect(combined, nodesKey), [{ host: '127.0.0.1', port: 2 }])
+  assert.deepEqual(await collect(combined, key), [])
 })

@@ -44,20 +44,25 @@ interface ReplyBounds {
   readonly budgetBytes: () => number
   /** this node as a peer of the key, if it is one */
   readonly myselfAt: (key: string) => readonly Buffer[]
+  readonly closestNodes: (key: Buffer) => readonly DhtNode[]
 }
 
 /**
  * Cuts every reply of the library to what fits: it gives all peers it knows and, for want of a count, the
- * whole routing table.
+ * whole routing table. Where it gives peers it gives no nodes, so that a lookup of what many hold ends
+ * among the first who are asked: here it gets both.
  */
-export function boundReplies(rpc: DhtRpc, { maxNodes, budgetBytes, myselfAt }: ReplyBounds): void {
+export function boundReplies(rpc: DhtRpc, bounds: ReplyBounds): void {
   const respond = rpc.response.bind(rpc)
-  rpc.response = (to, query, reply, nodes: DhtNode[] = []) => {
-    const values = [...askedKey(query).flatMap(myselfAt), ...(reply.values ?? [])]
+  rpc.response = (to, query, reply, given = []) => {
+    const key = askedKey(query)
+    const myself = key ? bounds.myselfAt(key.toString('hex')) : []
+    const values = [...myself, ...(reply.values ?? [])]
+    const nodes = key && given.length === 0 ? bounds.closestNodes(key) : given
     const { valueCount, nodeCount } = fitReply({
-      budgetBytes: budgetBytes(),
+      budgetBytes: bounds.budgetBytes(),
       valueCount: values.length,
-      nodeCount: Math.min(maxNodes, nodes.length),
+      nodeCount: Math.min(bounds.maxNodes, nodes.length),
     })
     const bounded: DhtReply = { ...reply, values: values.slice(0, valueCount) }
     if (valueCount === 0) delete bounded.values
@@ -65,6 +70,6 @@ export function boundReplies(rpc: DhtRpc, { maxNodes, budgetBytes, myselfAt }: R
   }
 }
 
-function askedKey({ q, a }: DhtQuery): string[] {
-  return q.toString() === 'get_peers' && a.info_hash ? [a.info_hash.toString('hex')] : []
+function askedKey({ q, a }: DhtQuery): Buffer | undefined {
+  return q.toString() === 'get_peers' ? a.info_hash : undefined
 }

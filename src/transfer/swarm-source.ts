@@ -7,12 +7,14 @@ import type { Digest } from '../oci/digest.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
 import type { BlobStore, PartialBlob } from '../store/blob-store.ts'
+import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { pieceHashOf } from '../torrent/metainfo.ts'
 import { endpointOf } from '../torrent/peer-exchange.ts'
 import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
 import { RejectedTorrents, type BlobTransfer } from './blob-transfer.ts'
+import { HolderQuestions, SMALL_BLOB_BYTES } from './holder-questions.ts'
 import { addressOf, type Holder, type PeerFinder } from './peer-finder.ts'
 
 interface SwarmSourceOptions {
@@ -31,11 +33,6 @@ interface SwarmSourceOptions {
   readonly log?: Log
 }
 
-/** A blob below this is fetched from one peer in one answer. */
-export const SMALL_BLOB_BYTES = 1024 * 1024
-// A client of the door goes elsewhere quickly: nobody found in about three seconds is nobody.
-const SEARCH_MS = 800
-const SEARCH_PAUSE_MS = 200
 const SEARCH_AGAIN_MS = 1500
 // Without any peer that could deliver, and with peers that do not.
 const ALONE_MS = 8000
@@ -45,12 +42,19 @@ const STALLED_MS = 15_000
 export class SwarmSource {
   readonly #options: SwarmSourceOptions
   readonly #log: Log
+  readonly #questions: HolderQuestions
   readonly #rejected = new RejectedTorrents()
   readonly #moving = new Map<string, BlobTransfer>()
 
   constructor(options: SwarmSourceOptions) {
     this.#options = options
     this.#log = options.log ?? silentLog
+    this.#questions = new HolderQuestions({
+      ...options,
+      log: this.#log,
+      isRejected: (torrent) => this.#rejected.has(torrent),
+      ban: (peer, reason) => this.#ban(peer, reason),
+    })
     options.engine.on('received', ({ endpoint, nodeId, infoHash, bytes }) => {
       const peer = nodeId === undefined ? undefined : options.directory.byId(nodeId)
       const address = endpoint ? `${endpoint.host}:${endpoint.port}` : 'unknown'
@@ -75,151 +79,13 @@ export class SwarmSource {
   ): Promise<void> {
     const known = await this.#options.catalog.torrentOf(transfer.digest)
     const resumable = known && !this.#rejected.has(known) ? known : undefined
-    const found = await this.#search(transfer, siblings, { resumable, signal })
+    const found = await this.#questions.search(transfer, siblings, { resumable, signal })
     if (transfer.size >= 0 && transfer.size < SMALL_BLOB_BYTES && found.holders.length > 0) {
-      await this.#fetchWhole(transfer, found.holders, signal)
+      await this.#questions.fetchWhole(transfer, found.holders, signal)
       return
     }
-    const torrent = resumable ?? (await this.#metainfo(transfer, found.holders, signal))
+    const torrent = resumable ?? (await this.#questions.metainfo(transfer, found.holders, signal))
     await this.#fetchPieces(transfer, { ...found, torrent, siblings }, signal)
-  }
-
-  /** Looks for holders until the first one answers; gives up after a few rounds, unless it can go on without. */
-  async #search(
-    transfer: BlobTransfer,
-    siblings: readonly Digest[],
-    { resumable, signal }: { resumable: TorrentRecord | undefined; signal: AbortSignal },
-  ): Promise<{ holders: Holder[] }> {
-    const holders: Holder[] = []
-    const startedAtMs = Date.now()
-    do {
-      for await (const holder of this.#holders(transfer, siblings, signal)) {
-        holders.push(holder)
-        if (transfer.size < 0) transfer.onSize(holder.blob.size)
-        if (holder.blob.state === 'complete' || transfer.size >= SMALL_BLOB_BYTES) break
-      }
-      if (holders.length === 0) await delay(SEARCH_PAUSE_MS, signal)
-    } while (holders.length === 0 && Date.now() - startedAtMs < SEARCH_MS)
-    if (transfer.size < 0 && resumable) transfer.onSize(resumable.size)
-    if (holders.length === 0 && !(resumable && this.#options.isPublic)) {
-      throw new OperationError(
-        'BLOB_UNKNOWN',
-        `blob ${transfer.digest}: no node that can be found holds it`,
-      )
-    }
-    return { holders }
-  }
-
-  async *#holders(
-    transfer: BlobTransfer,
-    siblings: readonly Digest[],
-    signal: AbortSignal,
-  ): AsyncIterable<Holder> {
-    const digests = [transfer.digest, ...siblings.filter((digest) => digest !== transfer.digest)]
-    const answers = this.#options.finder.holders(digests, { images: transfer.images, signal })
-    for await (const holder of answers) {
-      if (holder.blob.digest !== transfer.digest) continue
-      if (transfer.size >= 0 && holder.blob.size !== transfer.size) continue
-      yield holder
-    }
-  }
-
-  async #fetchWhole(
-    transfer: BlobTransfer,
-    holders: readonly Holder[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    let failure: unknown
-    for (const { peer } of holders) {
-      try {
-        await this.#fetchWholeFrom(transfer, peer, signal)
-        return
-      } catch (error) {
-        signal.throwIfAborted()
-        failure = error
-        if (
-          isOperationError(error, 'BLOB_DIGEST_MISMATCH') ||
-          isOperationError(error, 'BLOB_SIZE_MISMATCH')
-        ) {
-          this.#ban(peer, 'sent a blob with wrong bytes')
-        } else if (!isOperationError(error, 'NODE_UNREACHABLE')) throw error
-        this.#options.finder.doubt(peer.nodeId, transfer.digest)
-      }
-    }
-    throw (
-      failure ?? new OperationError('BLOB_UNKNOWN', `blob ${transfer.digest}: its holders are gone`)
-    )
-  }
-
-  async #fetchWholeFrom(
-    transfer: BlobTransfer,
-    peer: KnownPeer,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { client, store } = this.#options
-    const { digest, size } = transfer
-    const content = await client.blob(addressOf(peer), digest, { signal, maxBytes: size })
-    if (!content)
-      throw new OperationError('NODE_UNREACHABLE', `${peer.nodeName} no longer has ${digest}`)
-    await store.ingest(content, { digest, size, signal })
-    peer.bytesFrom += size
-    transfer.onMoving()
-    transfer.onBytes('peers', size)
-    transfer.onContribution({
-      peer: `${peer.host}:${peer.peerPort}`,
-      nodeName: peer.nodeName,
-      bytes: size,
-    })
-  }
-
-  /** The torrent of a blob, from the first holder whose answer proves sound. */
-  async #metainfo(
-    transfer: BlobTransfer,
-    first: readonly Holder[],
-    signal: AbortSignal,
-  ): Promise<TorrentRecord> {
-    const tried = new Set<string>()
-    const tryHolder = async ({ peer }: Holder): Promise<TorrentRecord | undefined> => {
-      if (tried.has(peer.nodeId)) return undefined
-      tried.add(peer.nodeId)
-      return this.#metainfoFrom(transfer, peer, signal)
-    }
-    for (const holder of first) {
-      const torrent = await tryHolder(holder)
-      if (torrent) return torrent
-    }
-    for await (const holder of this.#holders(transfer, [], signal)) {
-      const torrent = await tryHolder(holder)
-      if (torrent) return torrent
-    }
-    throw new OperationError(
-      'BLOB_UNKNOWN',
-      `blob ${transfer.digest}: ${tried.size} nodes say that they hold it, none gave a sound torrent`,
-    )
-  }
-
-  async #metainfoFrom(
-    transfer: BlobTransfer,
-    peer: KnownPeer,
-    signal: AbortSignal,
-  ): Promise<TorrentRecord | undefined> {
-    const { client, torrents } = this.#options
-    try {
-      const bytes = await client.metainfo(addressOf(peer), transfer.digest, {
-        signal,
-        timeoutMs: 10_000,
-      })
-      if (!bytes) return undefined
-      const torrent = torrents.takeOver(bytes, transfer)
-      return this.#rejected.has(torrent) ? undefined : torrent
-    } catch (error) {
-      signal.throwIfAborted()
-      this.#log.debug(
-        { peer: peer.nodeName, error: messageOf(error) },
-        'no sound torrent from a peer',
-      )
-      return undefined
-    }
   }
 
   async #fetchPieces(
@@ -298,7 +164,7 @@ export class SwarmSource {
   ): Promise<void> {
     const { torrent, download, siblings, signal } = options
     while (!signal.aborted) {
-      const again = delay(SEARCH_AGAIN_MS, signal)
+      const again = pause(SEARCH_AGAIN_MS, signal)
       try {
         await Promise.all([
           this.#dialHolders(transfer, { download, siblings, signal }),
@@ -323,7 +189,7 @@ export class SwarmSource {
       signal,
     }: { download: TorrentDownload; siblings: readonly Digest[]; signal: AbortSignal },
   ): Promise<void> {
-    for await (const { peer } of this.#holders(transfer, siblings, signal))
+    for await (const { peer } of this.#questions.holders(transfer, siblings, signal))
       download.dial(addressOf(peer))
   }
 
@@ -402,18 +268,4 @@ function stallOf(transfer: BlobTransfer, download: TorrentDownload): OperationEr
     `blob ${transfer.digest}: nothing came for ${Math.round(silentMs / 1000)} s, ${missingPieces} pieces are missing`,
     { details: { missingPieces, connectedPeers: download.connectedPeers } },
   )
-}
-
-async function delay(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer)
-        resolve()
-      },
-      { once: true },
-    )
-  })
 }

@@ -13,7 +13,8 @@ export class DemoStage implements AsyncDisposable {
   readonly swarmId: string
   readonly #invocation: Invocation
   readonly #swarmKeyFile: string
-  readonly #nodes = new Set<DemoNode>()
+  /** settled or not: a start that is under way at the end is waited for, and ended too */
+  readonly #starts = new Set<Promise<DemoNode>>()
 
   private constructor(invocation: Invocation, folder: string, key: SwarmKey) {
     this.folder = folder
@@ -30,13 +31,13 @@ export class DemoStage implements AsyncDisposable {
   }
 
   /** @param options.meets nodes to bootstrap from: loopback addresses, nobody else is asked */
-  async start(
+  start(
     name: string,
     { meets, uploadLimit }: { meets: readonly DemoNode[]; uploadLimit: number },
   ): Promise<DemoNode> {
     const { host, signal } = this.#invocation
     const known = meets.map(({ ready }) => `bootstrap:127.0.0.1:${ready.peerPort}`)
-    const node = await DemoNode.start({
+    const started = DemoNode.start({
       name,
       folder: this.folder,
       swarmKeyFile: this.#swarmKeyFile,
@@ -45,12 +46,15 @@ export class DemoStage implements AsyncDisposable {
       environment: host.environment,
       signal,
     })
-    this.#nodes.add(node)
-    return node
+    this.#starts.add(started)
+    return started
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#nodes].map((node) => node[Symbol.asyncDispose]()))
+    const starts = await Promise.allSettled(this.#starts)
+    for (const start of starts) {
+      if (start.status === 'fulfilled') await start.value[Symbol.asyncDispose]()
+    }
     await rm(this.folder, { recursive: true, force: true })
   }
 }

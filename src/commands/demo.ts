@@ -66,20 +66,24 @@ export const demo: Command = async (invocation) => {
 
 async function prepare(invocation: Invocation, stage: DemoStage, wanted: number): Promise<Cast> {
   const layout = join(stage.folder, 'image')
-  const image = await makeDemoImage(layout, { size: wanted, seed: 'ddocker demo' })
+  const rate = Math.ceil(wanted / SEED_SECONDS)
+  const [image, seeder] = await Promise.all([
+    makeDemoImage(layout, { size: wanted, seed: 'ddocker demo' }),
+    stage.start(SEEDER, { meets: [], uploadLimit: rate }),
+  ])
   const size = image.layers.reduce((sum, layer) => sum + layer.size, 0)
-  const rate = Math.ceil(size / SEED_SECONDS)
-  const passOn = Math.ceil(rate * PASS_ON_SHARE)
-  const seeder = await stage.start(SEEDER, { meets: [], uploadLimit: rate })
-  const ben = await stage.start(PULLERS[0], { meets: [seeder], uploadLimit: passOn })
-  const cleo = await stage.start(PULLERS[1], { meets: [seeder, ben], uploadLimit: passOn })
+  const pullers = await Promise.all(
+    PULLERS.map((name) =>
+      stage.start(name, { meets: [seeder], uploadLimit: Math.ceil(rate * PASS_ON_SHARE) }),
+    ),
+  )
   const names = [SEEDER, ...PULLERS].join(', ')
-  say(invocation, `1  ${names} are up: a swarm of their own, ${stage.swarmId}`)
+  say(invocation, `1  ${names} are up, in a swarm of their own: ${stage.swarmId}`)
   const request = { path: layout, name: NAME }
   await withoutProgress(invocation, seeder.operations.import, request)
   const layers = `${image.layers.length} layers, ${formatByteSize(size)}`
   say(invocation, `2  ${SEEDER} shares an image made on the spot: ${SWARM_NAME}, ${layers}`)
-  return { invocation, stage, image, size, seeder, pullers: [ben, cleo] }
+  return { invocation, stage, image, size, seeder, pullers }
 }
 
 async function pullAndKill(cast: Cast): Promise<Pulled> {

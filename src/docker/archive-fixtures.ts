@@ -23,6 +23,16 @@ export async function makeTar(entries: readonly FixtureEntry[]): Promise<Buffer>
   return Buffer.concat(chunks)
 }
 
+/** Puts a size into a tar header (POSIX.1-1988, ustar). */
+export function withSize(header: Buffer, size: number): Buffer {
+  const changed = Buffer.from(header)
+  changed.write(`${size.toString(8).padStart(11, '0')} `, 124)
+  changed.fill(' ', 148, 156)
+  const sum = changed.reduce((total, byte) => total + byte, 0)
+  changed.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)
+  return changed
+}
+
 /** A layer: the tar of one file. */
 export async function makeLayer(path: string, content = path): Promise<Buffer> {
   return await makeTar([{ name: path, content }])

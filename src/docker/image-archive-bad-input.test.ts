@@ -20,6 +20,7 @@ import {
   makeTar,
   MANIFEST_TYPE,
   saveEntries,
+  withSize,
   type FixtureEntry,
 } from './archive-fixtures.ts'
 import { readImageArchive } from './image-archive.ts'
@@ -359,6 +360,18 @@ test('refuses compressed bytes that are cut off or damaged', async () => {
       await assert.rejects(reading, { name: 'OperationError', code: 'ARCHIVE_INVALID' })
     }
   }
+})
+
+test('refuses an oversized table by its header, before its bytes come', async () => {
+  const header = (await makeTar([{ name: 'index.json', content: '' }])).subarray(0, 512)
+  async function* source() {
+    yield withSize(header, 8 * 1024 ** 3 - 1)
+    throw new Error('read on')
+  }
+  await assert.rejects(readImageArchive(source(), new MemoryBlobSink()), {
+    code: 'ARCHIVE_INVALID',
+    message: /index.json": wanted at most 16777216 bytes, found 8589934591/,
+  })
 })
 
 test('says in which way an archive is compressed when it cannot read that', async () => {

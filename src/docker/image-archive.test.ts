@@ -16,6 +16,7 @@ import {
   makeTar,
   MANIFEST_TYPE,
   saveEntries,
+  withSize,
   type FixtureEntry,
 } from './archive-fixtures.ts'
 import { importPath, readImageArchive, type ArchivedImage } from './image-archive.ts'
@@ -358,16 +359,6 @@ test('passes a layer on while it arrives, with little in memory', async () => {
   assert.equal(taken, size)
   assert.ok(furthest < 1024 * 1024, `${furthest} bytes were waiting`)
 })
-
-/** Puts a size into a tar header (POSIX.1-1988, ustar). */
-function withSize(header: Buffer, size: number): Buffer {
-  const changed = Buffer.from(header)
-  changed.write(`${size.toString(8).padStart(11, '0')} `, 124)
-  changed.fill(' ', 148, 156)
-  const sum = changed.reduce((total, byte) => total + byte, 0)
-  changed.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)
-  return changed
-}
 
 test('throws the reason of its signal', async () => {
   const controller = new AbortController()

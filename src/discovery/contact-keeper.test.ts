@@ -82,6 +82,19 @@ test('begins anew when the table has become empty', async (t) => {
   assert.deepEqual(pings, ['1250 10.0.0.1:1', '1500 10.0.0.1:1', '2000 10.0.0.1:1'])
 })
 
+test('without contacts, asks the nodes that it lost', async (t) => {
+  const { keeper, table, pings, pass } = openKeeper(t, { contacts: [] })
+  keeper.start()
+  table.push(saved)
+  keeper.onFilled()
+  await pass(100)
+  table.length = 0
+  keeper.remember(saved)
+  keeper.onEmptied()
+  await pass(300)
+  assert.deepEqual(pings, ['350 10.0.0.2:2'])
+})
+
 test('asks every address of a name, asks again for a name that has none, and not itself', async (t) => {
   const answers = [[], ['10.0.0.1', '10.0.0.9']]
   const { keeper, pings, pass } = openKeeper(t, {

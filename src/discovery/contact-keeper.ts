@@ -1,5 +1,7 @@
 import { lookup } from 'node:dns/promises'
 
+import { LRUCache } from 'lru-cache'
+
 import { messageOf } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { deadline, abortable } from '../support/deadline.ts'
@@ -17,7 +19,7 @@ interface ContactKeeperOptions {
   readonly table: ContactTable
   /** nodes that are named in the configuration; hosts may be names */
   readonly contacts: readonly PeerAddress[]
-  /** nodes of an earlier run: asked only while the table is empty */
+  /** nodes of an earlier run: asked only while the table is empty, as are those of this one */
   readonly savedNodes: readonly PeerAddress[]
   /** in which a ping is answered or lost */
   readonly pingTimeoutMs: number
@@ -32,6 +34,7 @@ const MAX_RETRY_MS = 10_000
 const REJOIN_MS = 60_000
 const RESOLVE_TIMEOUT_MS = 3_000
 const MAX_ADDRESSES_PER_NAME = 64
+const MAX_REMEMBERED = 200
 
 /**
  * Gets this node into the DHT, and back: asks its contacts at once and, with back-off, for as long as the
@@ -43,11 +46,13 @@ export class ContactKeeper {
   readonly #firstRound = Promise.withResolvers<void>()
   readonly #ownAddresses = new Set<string>()
   readonly #resolving = new Set<PeerAddress>()
+  readonly #remembered = new LRUCache<string, PeerAddress>({ max: MAX_REMEMBERED })
   #timer: NodeJS.Timeout | undefined
   #retryMs = FIRST_RETRY_MS
 
   constructor(options: ContactKeeperOptions) {
     this.#options = options
+    for (const node of options.savedNodes) this.remember(node)
     if (!this.#hasContacts) this.#firstRound.resolve()
   }
 
@@ -67,6 +72,12 @@ export class ContactKeeper {
     this.#ownAddresses.add(formatPeerAddress(address))
     const { contacts, savedNodes } = this.#options
     if (this.#ownAddresses.size >= contacts.length + savedNodes.length) this.#firstRound.resolve()
+  }
+
+  /** A node is gone: perhaps it was not the node but the network. */
+  remember(address: PeerAddress): void {
+    const { host, port } = address
+    this.#remembered.set(formatPeerAddress(address), { host, port })
   }
 
   /** The table is no longer empty. */
@@ -89,7 +100,7 @@ export class ContactKeeper {
   }
 
   get #hasContacts(): boolean {
-    return this.#options.contacts.length + this.#options.savedNodes.length > 0
+    return this.#options.contacts.length + this.#remembered.size > 0
   }
 
   #arm(delayMs: number): void {
@@ -102,7 +113,7 @@ export class ContactKeeper {
   #tryAll(): void {
     const isEmpty = this.#options.table.isEmpty()
     for (const contact of this.#options.contacts) void this.#try(contact)
-    if (isEmpty) for (const node of this.#options.savedNodes) this.#ping(node)
+    if (isEmpty) for (const node of this.#remembered.values()) this.#ping(node)
     this.#arm(isEmpty ? this.#retryMs : REJOIN_MS)
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2)
   }

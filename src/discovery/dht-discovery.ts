@@ -90,7 +90,7 @@ export class DhtDiscovery implements Discovery {
     this.#keeper = this.#makeKeeper(tuning, savedNodes)
     this.#housekeeping = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MS)
     this.#dht.on('node', (node) => this.#onNode(node))
-    this.#dht.nodes.on('removed', () => this.#onNodeRemoved())
+    this.#dht.nodes.on('removed', (node) => this.#onNodeRemoved(node))
     this.#dht.on('peer', (peer, key, source) => this.#onPeer(peer, key, source))
     this.#dht.on('error', (error) => this.#log.warn({ error: error.message }, 'DHT error'))
     this.#dht.listen()
@@ -278,7 +278,8 @@ export class DhtDiscovery implements Discovery {
     this.#announcer.announceAll()
   }
 
-  #onNodeRemoved(): void {
+  #onNodeRemoved(node: DhtNode): void {
+    this.#keeper.remember(node)
     if (!this.#isFilled || this.#dht.nodes.count() > 0) return
     this.#isFilled = false
     this.#keeper.onEmptied()

@@ -44,18 +44,25 @@ test('seed shares the images that it names, and says what was new', async (t) =>
 
 test('what failed in part ends with 3, what failed altogether with 1', async (t) => {
   const failed = [{ reference: 'b', error: failure }]
-  const seed = (result: SeedResult) => ({ seed: () => Promise.resolve(result) })
+  const seed = (result: SeedResult): Partial<NodeOperations> => ({
+    seed: (_, { report }) => {
+      for (const { reference, error } of result.failed) {
+        report({ type: 'image', reference, state: 'failed', message: error.message })
+      }
+      return Promise.resolve(result)
+    },
+  })
   const inPart = await ask(t, ['seed', 'app:1', 'b'], seed({ images: [seeded], failed }))
   assert.equal(inPart.exitCode, 3)
   assert.match(inPart.stdout, /^app:1 /m)
   assert.equal(
     inPart.stderr,
-    `error: 1 image failed\n  b: the engine has no such image\n  hint: ${failure.hint}\n`,
+    `b  failed\nerror: 1 image failed\n  b: the engine has no such image\n  hint: ${failure.hint}\n`,
   )
   const whole = await ask(t, ['seed', 'b', '--json'], seed({ images: [], failed }))
   assert.equal(whole.exitCode, 1)
   assert.deepEqual(JSON.parse(whole.stdout), { images: [], failed })
-  assert.equal(whole.stderr, '')
+  assert.equal(whole.stderr, 'b  failed\n')
 })
 
 test('seed-all tells whether to watch', async (t) => {
@@ -311,7 +318,7 @@ test('torrent writes a file for every blob into a folder that it makes', async (
   const torrent = () => Promise.resolve({ torrents: [{ ...torrentResult, metainfo }] })
   const path = join(folder, `${hexOf(DIGEST)}.torrent`)
   const said = await ask(t, ['torrent', 'app:1', '-o', folder], { torrent })
-  assert.equal(said.stdout, `app:1  1.0 MiB  ${path}\n  magnet:?xt=urn:btih:aa\n`)
+  assert.equal(said.stdout, `app:1  1.0 MiB\n  ${path}\n  magnet:?xt=urn:btih:aa\n`)
   assert.deepEqual(await readdir(folder), [`${hexOf(DIGEST)}.torrent`])
   assert.equal(await readFile(path, 'utf8'), 'd4:infode')
   const json = await ask(t, ['torrent', 'app:1', '-o', folder, '--json'], { torrent })

@@ -74,11 +74,11 @@ function checkNodeVersion({ nodeVersion }: Patient): Promise<CheckResult> {
   return Promise.resolve(fail(message, 'Install Node 24, or start bin/ddocker.js after `npm ci`.'))
 }
 
-function checkConfiguration({ config, configError }: Patient): Promise<CheckResult> {
+function checkConfiguration({ config, configError, node }: Patient): Promise<CheckResult> {
   if (configError) return Promise.resolve(fail(configError.message, configError.hint))
-  return Promise.resolve(
-    ok(config ? `swarm ${config.swarm}, found by ${config.discovery.join(', ')}` : ''),
-  )
+  // a running node has its own flags: what this command line says is of the next one
+  if (node || !config) return Promise.resolve(ok('config.json, variables and flags are sound'))
+  return Promise.resolve(ok(`swarm ${config.swarm}, discovery ${config.discovery.join(',')}`))
 }
 
 async function checkDataDirectory({ config }: Patient): Promise<CheckResult | undefined> {

@@ -39,9 +39,10 @@ function sizeOf(event: ProgressEvent): string {
 }
 
 function remarkOf(event: ProgressEvent): string {
-  if (event.type !== 'blob' && event.message !== undefined) return event.message
-  if (event.state === 'done' && event.type !== 'image') return fromOf(event)
-  return ''
+  if (event.type === 'node' && event.message !== undefined) return event.message
+  // the message of a failure is the error that ends the command
+  if (event.type === 'image') return event.state === 'failed' ? '' : (event.message ?? '')
+  return event.state === 'done' ? fromOf(event) : ''
 }
 
 function fromOf({ bytes }: BlobProgress | NodeProgress): string {

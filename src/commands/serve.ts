@@ -18,7 +18,7 @@ export const serve: Command = async ({ flags, host, output, signal, loadNode }) 
   output.stdout.write(`ready ${JSON.stringify(node.ready)}\n`)
   if (isTerminal) welcome(output, node.ready)
   if (!signal.aborted) await once(signal, 'abort')
-  log.info({ reason: String(signal.reason) }, 'draining')
+  log.info('draining')
   return 0
 }
 

@@ -74,7 +74,9 @@ export class TerminalProgress implements Progress {
 
   #renderImage({ reference, state, message }: ImageProgress): string {
     const name = this.#coloured('bold', printable(reference))
-    return `${name}  ${this.#colouredState(state)}${message ? `: ${printable(message)}` : ''}`
+    // the message of a failure is the error that ends the command
+    const remark = message && state !== 'failed' ? `: ${printable(message)}` : ''
+    return `${name}  ${this.#colouredState(state)}${remark}`
   }
 
   #renderMoving(event: BlobProgress | NodeProgress, bytesPerSecond: number): string {

@@ -27,7 +27,8 @@ export const torrent: Command = async (invocation) => {
   output.answer({ torrents: written }, () =>
     written
       .map(({ reference, size, magnet, path }) => {
-        return `${printable(reference)}  ${formatByteSize(size)}  ${path}\n  ${printable(magnet)}`
+        const title = `${printable(reference)}  ${formatByteSize(size)}`
+        return [title, path, printable(magnet)].join('\n  ')
       })
       .join('\n'),
   )

@@ -4,6 +4,7 @@ import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 import { connectNode } from '../control/control-client.ts'
@@ -27,6 +28,8 @@ export interface DemoNodeOptions {
 
 const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const START_MS = 30_000
+const MEET_MS = 10_000
+const MEET_POLL_MS = 100
 const EXIT_MS = 500
 const LOG_LINES = 12
 
@@ -59,6 +62,17 @@ export class DemoNode implements AsyncDisposable {
     } catch (error) {
       await kill(child)
       throw error
+    }
+  }
+
+  /** Waits until it has met another node; on a busy machine that takes a moment, and it goes on without. */
+  async meeting(signal: AbortSignal): Promise<void> {
+    const giveUpAtMs = performance.now() + MEET_MS
+    while (performance.now() < giveUpAtMs) {
+      const options = { signal, report: () => undefined }
+      const { peers } = await this.operations.peers({}, options)
+      if (peers.length > 0) return
+      await sleep(MEET_POLL_MS, undefined, { signal })
     }
   }
 

@@ -81,6 +81,7 @@ async function prepare(invocation: Invocation, stage: DemoStage, wanted: number)
   say(invocation, `1  ${names} are up, in a swarm of their own: ${stage.swarmId}`)
   const request = { path: layout, name: NAME }
   await withoutProgress(invocation, seeder.operations.import, request)
+  await Promise.all(pullers.map((node) => node.meeting(invocation.signal)))
   const layers = `${image.layers.length} layers, ${formatByteSize(size)}`
   say(invocation, `2  ${SEEDER} shares an image made on the spot: ${SWARM_NAME}, ${layers}`)
   return { invocation, stage, image, size, seeder, pullers }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 
 import type { Invocation } from './command.ts'
 
@@ -8,7 +9,8 @@ interface Ran {
   readonly stdout: string
 }
 
-const MAX_OUTPUT_CHARS = 64 * 1024
+const MAX_LINES = 1000
+const REMOVE_MS = 10_000
 
 /** The end of the demo where a Docker engine answers: its own pull from a node, and what it holds then. */
 export class DemoEngine {
@@ -32,41 +34,41 @@ export class DemoEngine {
 
   /** Pulls for real, shows the image, and removes it again. @returns whether the engine took it */
   async pull(reference: string): Promise<boolean> {
-    const pulled = await this.#run(['pull', reference], true)
-    if (pulled.exitCode !== 0) return false
-    await this.#run(['images', '--digests', reference.replace(/:[^:/]*$/, '')], true)
-    await this.#run(['image', 'rm', '--force', reference], false)
-    return true
+    try {
+      const { exitCode } = await this.#run(['pull', reference], true)
+      if (exitCode === 0) await this.#run(['images', reference.replace(/:[^:/]*$/, '')], true)
+      return exitCode === 0
+    } finally {
+      // an interrupted demo leaves nothing either
+      await this.#run(['image', 'rm', '--force', reference], false, AbortSignal.timeout(REMOVE_MS))
+    }
   }
 
-  async #run(args: readonly string[], isShown: boolean): Promise<Ran> {
-    const { output, signal, host } = this.#invocation
+  async #run(
+    args: readonly string[],
+    isShown: boolean,
+    signal = this.#invocation.signal,
+  ): Promise<Ran> {
+    const { output, host } = this.#invocation
     if (isShown) output.note(`   $ docker ${args.join(' ')}`)
     const child = spawn('docker', args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...host.environment },
       signal,
     })
-    let stdout = ''
-    const take = (chunk: Buffer) => {
-      const text = chunk.toString('utf8')
-      if (stdout.length < MAX_OUTPUT_CHARS) stdout += text
-      if (isShown) output.note(indent(text))
+    const lines: string[] = []
+    for (const input of [child.stdout, child.stderr]) {
+      createInterface({ input }).on('line', (line) => {
+        if (isShown) output.note(`   ${line}`)
+        if (input === child.stdout && lines.length < MAX_LINES) lines.push(line)
+      })
     }
-    child.stdout.on('data', take)
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (isShown) output.note(indent(chunk.toString('utf8')))
-    })
     try {
       const [exitCode] = (await once(child, 'close')) as [number | null]
-      return { exitCode: exitCode ?? 1, stdout }
+      return { exitCode: exitCode ?? 1, stdout: lines.join('\n') }
     } catch {
-      signal.throwIfAborted()
-      return { exitCode: 127, stdout }
+      this.#invocation.signal.throwIfAborted()
+      return { exitCode: 127, stdout: '' }
     }
   }
-}
-
-function indent(text: string): string {
-  return text.trimEnd().replaceAll(/^/gm, '   ')
 }

@@ -8,9 +8,11 @@ import { parseManifest } from '../oci/manifest.ts'
 import { makeDataDir } from '../testing/command-line.ts'
 import { makeDemoImage } from './demo-image.ts'
 
+const created = new Date(0)
+
 test('the image of the demo is a whole OCI layout with right digests', async (t) => {
   const folder = await makeDataDir(t)
-  const { digest, layers } = await makeDemoImage(folder, { size: 100_000, seed: 'x' })
+  const { digest, layers } = await makeDemoImage(folder, { size: 100_000, seed: 'x', created })
   const read = (wanted: string) => readFile(join(folder, 'blobs/sha256', wanted.slice(7)))
   const index = parseManifest(await readFile(join(folder, 'index.json')))
   assert.equal(index.kind === 'index' && index.manifests[0]?.digest, digest)
@@ -36,7 +38,7 @@ test('the image of the demo is a whole OCI layout with right digests', async (t)
 
 test('its layers are tar files with one file of random bytes', async (t) => {
   const folder = await makeDataDir(t)
-  const { layers } = await makeDemoImage(folder, { size: 100_000, seed: 'x' })
+  const { layers } = await makeDemoImage(folder, { size: 100_000, seed: 'x', created })
   for (const [index, { digest, size }] of layers.entries()) {
     const tar = await readFile(join(folder, 'blobs/sha256', hexOf(digest)))
     const header = tar.subarray(0, 512)
@@ -55,7 +57,7 @@ test('its layers are tar files with one file of random bytes', async (t) => {
 
 test('the same seed makes the same image, another one another', async (t) => {
   const make = async (seed: string) =>
-    (await makeDemoImage(await makeDataDir(t), { size: 10_000, seed })).digest
+    (await makeDemoImage(await makeDataDir(t), { size: 10_000, seed, created })).digest
   assert.equal(await make('x'), await make('x'))
   assert.notEqual(await make('x'), await make('y'))
 })

@@ -25,12 +25,12 @@ const TAR_BLOCK_BYTES = 512
 const END_OF_TAR = Buffer.alloc(2 * TAR_BLOCK_BYTES)
 
 /**
- * Writes an OCI image layout with three layers of random bytes; the same seed and size make the same image.
+ * Writes an OCI image layout with three layers of random bytes; the same seed, size and date make the same image.
  * @param options.size bytes of all layers together, more or less
  */
 export async function makeDemoImage(
   folder: string,
-  { size, seed }: { size: number; seed: string },
+  { size, seed, created }: { size: number; seed: string; created: Date },
 ): Promise<DemoImage> {
   const blobs = join(folder, 'blobs', 'sha256')
   await mkdir(blobs, { recursive: true })
@@ -39,7 +39,7 @@ export async function makeDemoImage(
     const name = `demo/layer-${index + 1}`
     layers.push(await writeLayer(blobs, { name, size: Math.round(size * share), seed }))
   }
-  const config = await writeBlob(blobs, makeConfig(layers))
+  const config = await writeBlob(blobs, makeConfig(layers, created.toISOString()))
   const manifest = await writeBlob(blobs, makeDeterministicManifest(config, layers))
   const index = {
     schemaVersion: 2,
@@ -107,16 +107,16 @@ function tarHeader(name: string, size: number): Buffer {
   return header
 }
 
-function makeConfig(layers: readonly Blob[]): Buffer {
+function makeConfig(layers: readonly Blob[], created: string): Buffer {
   const { os, architecture } = hostPlatform()
   return Buffer.from(
     JSON.stringify({
       architecture,
       os,
-      created: '1970-01-01T00:00:00Z',
+      created,
       config: { Labels: { 'org.opencontainers.image.title': 'ddocker demo' } },
       rootfs: { type: 'layers', diff_ids: layers.map(({ digest }) => digest) },
-      history: layers.map(() => ({ created: '1970-01-01T00:00:00Z', created_by: 'ddocker demo' })),
+      history: layers.map(() => ({ created, created_by: 'ddocker demo' })),
     }),
   )
 }

@@ -68,7 +68,7 @@ async function prepare(invocation: Invocation, stage: DemoStage, wanted: number)
   const layout = join(stage.folder, 'image')
   const rate = Math.ceil(wanted / SEED_SECONDS)
   const [image, seeder] = await Promise.all([
-    makeDemoImage(layout, { size: wanted, seed: 'ddocker demo' }),
+    makeDemoImage(layout, { size: wanted, seed: 'ddocker demo', created: new Date() }),
     stage.start(SEEDER, { meets: [], uploadLimit: rate }),
   ])
   const size = image.layers.reduce((sum, layer) => sum + layer.size, 0)

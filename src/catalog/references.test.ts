@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -111,13 +111,16 @@ test('brings the files back when they are lost or damaged', async () => {
   }
   const [first = '', second = ''] = await readdir(place.recordsPath)
   await rm(join(place.recordsPath, first))
-  await writeFile(join(place.recordsPath, second), '{"check":1,"mark":{}}')
+  const text = await readFile(join(place.recordsPath, second), 'utf8')
+  await writeFile(join(place.recordsPath, second), text.replace(/"sequence":/, '"sequence":1'))
   await writeFile(join(place.recordsPath, 'x.json.tmp'), 'left by a crash')
   await (await place.open()).close()
   assert.deepEqual((await readdir(place.recordsPath)).sort(), [first, second].sort())
   await rm(place.path, { recursive: true })
   await using catalog = await place.open()
   assert.deepEqual(await catalog.references(NAME), [recordOf(5), recordOf(3, OTHER_NODE)])
+  assert.equal(await catalog.lastSequence(NAME, NODE), 5)
+  assert.equal(await catalog.lastSequence(NAME, OTHER_NODE), 3)
 })
 
 test('believes the file where it is ahead of LevelDB', async () => {

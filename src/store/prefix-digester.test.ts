@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 
 import { digestOf } from '../oci/digest.ts'
 import { SeededRandom } from '../testing/seeded-random.ts'
@@ -83,11 +84,20 @@ test('gives no digest while a piece is missing', async () => {
   await assert.rejects(digester.finish(), TypeError)
 })
 
-test('reads nothing after its stop', async () => {
+test('catches up while pieces come, not only at the end', async () => {
   const { blob, digester, add } = growingBlob(3000)
   add(1)
-  await digester.stop()
+  add(2)
   add(0)
-  await Promise.resolve()
-  assert.equal(blob.bytesRead, 0)
+  for (let turns = 0; turns < 100 && blob.bytesRead < 2000; turns += 1) await setImmediate()
+  assert.equal(blob.bytesRead, 2000)
+  await digester.finish()
+})
+
+test('reads nothing after its stop', async () => {
+  const { blob, digester, add, pieces } = growingBlob(10_000)
+  for (let index = 1; index < 10; index += 1) pieces.add(index)
+  add(0)
+  await digester.stop()
+  assert.ok(blob.bytesRead <= 1000)
 })

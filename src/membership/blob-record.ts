@@ -4,7 +4,7 @@ import bencode from 'bencode'
 
 import { OperationError } from '../errors.ts'
 import { bytesOf, digestFromBytes, type Digest } from '../oci/digest.ts'
-import { asRecord } from '../oci/descriptor.ts'
+import { asDictionary, decodeBencode } from '../support/bencode.ts'
 import type { SwarmKey } from './swarm-key.ts'
 
 /** What ties a digest to a torrent: a member says that this infohash carries the blob of this digest. */
@@ -34,9 +34,9 @@ export function encodeBlobRecord(record: BlobRecord, key: SwarmKey): Buffer {
  * @throws OperationError RECORD_INVALID
  */
 export function decodeBlobRecord(bytes: Uint8Array, key: SwarmKey): BlobRecord {
-  const fields = asRecord(decodeBencode(bytes))
-  if (!fields) throw invalid('wanted a dictionary')
-  const { d, l, pl, ih, a } = fields
+  const fields = asDictionary(decodeBencode(bytes))
+  if (!fields) throw invalid('wanted a bencoded dictionary')
+  const [d, l, pl, ih, a] = ['d', 'l', 'pl', 'ih', 'a'].map((name) => fields.get(name))
   if (!isBytes(d, 32) || !isBytes(ih, 20) || !isBytes(a, 32))
     throw invalid('a field is missing or too short')
   if (!isSize(l) || !isSize(pl) || pl === 0) throw invalid('a length is not a whole number')
@@ -62,16 +62,8 @@ function macOf(record: BlobRecord, key: SwarmKey): Buffer {
     .digest()
 }
 
-function decodeBencode(bytes: Uint8Array): unknown {
-  try {
-    return bencode.decode(bytes)
-  } catch (cause) {
-    throw new OperationError('RECORD_INVALID', 'blob record: wanted bencode', { cause })
-  }
-}
-
-function isBytes(value: unknown, length: number): value is Uint8Array {
-  return value instanceof Uint8Array && value.length === length
+function isBytes(value: unknown, length: number): value is Buffer {
+  return value instanceof Buffer && value.length === length
 }
 
 function isSize(value: unknown): value is number {

@@ -31,6 +31,11 @@ const extended = (extension: number, payload: string) =>
 
 /** Messages that have ended processes that run these libraries, and their kin. */
 export const KNOWN_CRASHERS: readonly Buffer[] = [
+  extended(0, 'l-3:e'),
+  extended(0, 'd1:ml-3:ee'),
+  extended(1, 'd1:al-3:ee'),
+  extended(1, 'd1:a5:\xff\xff\xff\xff\xff8:msg_typei0eex'),
+  extended(3, 'l-3:e'),
   extended(1, ''),
   extended(1, 'd8:msg_typei1e5:piecei99999e10:total_sizei100eexx'),
   extended(1, 'd8:msg_typei1e5:piecei0eexx'),

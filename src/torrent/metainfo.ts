@@ -4,8 +4,8 @@ import bencode from 'bencode'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
-import { asRecord } from '../oci/descriptor.ts'
 import { hexOf, type Digest } from '../oci/digest.ts'
+import { asDictionary, decodeBencode } from '../support/bencode.ts'
 import { pieceCount, pieceLength } from './piece-length.ts'
 
 const SHA1_BYTES = 20
@@ -40,9 +40,8 @@ export function parseInfo(
   bytes: Uint8Array,
   { digest, size }: { digest: Digest; size: number },
 ): TorrentRecord {
-  const fields = asRecord(decode(bytes))
-  const pieces = fields?.['pieces']
-  if (!fields || !(pieces instanceof Uint8Array)) throw invalid('it has no pieces')
+  const pieces = asDictionary(decodeBencode(bytes))?.get('pieces')
+  if (!(pieces instanceof Buffer)) throw invalid('it has no pieces')
   if (pieces.length !== SHA1_BYTES * pieceCount(size)) {
     throw invalid(`wanted ${pieceCount(size)} pieces, found ${pieces.length / SHA1_BYTES}`)
   }
@@ -85,14 +84,6 @@ export async function hashPieces(
     hashes.push(createHash('sha1').update(piece).digest())
   }
   return Buffer.concat(hashes)
-}
-
-function decode(bytes: Uint8Array): unknown {
-  try {
-    return bencode.decode(bytes)
-  } catch (cause) {
-    throw new OperationError('RECORD_INVALID', 'info dictionary: wanted bencode', { cause })
-  }
 }
 
 function invalid(found: string): OperationError {

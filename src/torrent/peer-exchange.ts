@@ -1,7 +1,7 @@
 import bencode from 'bencode'
 import type Wire from 'bittorrent-protocol'
 
-import { asRecord } from '../oci/descriptor.ts'
+import { asDictionary, decodeBencode } from '../support/bencode.ts'
 
 /** Where a peer takes connections. */
 export interface PeerEndpoint {
@@ -90,11 +90,10 @@ function isLoopback(host: string): boolean {
 }
 
 function parsePeers(payload: Uint8Array): PeerEndpoint[] {
-  const list = asRecord(bencode.decode(payload))?.['a']
+  const list = asDictionary(decodeBencode(payload))?.get('a')
   if (!Array.isArray(list)) return []
-  return list.slice(0, MAX_PEERS_PER_MESSAGE).flatMap((entry: unknown) => {
-    const text =
-      entry instanceof Uint8Array && entry.length < 64 ? Buffer.from(entry).toString() : ''
+  return list.slice(0, MAX_PEERS_PER_MESSAGE).flatMap((entry) => {
+    const text = entry instanceof Buffer && entry.length < 64 ? entry.toString() : ''
     const [, host = '', port = ''] = /^([0-9a-fA-F.:]{2,45}):(\d{1,5})$/.exec(text) ?? []
     return isPort(Number(port)) && host !== '' ? [{ host, port: Number(port) }] : []
   })

@@ -36,6 +36,7 @@ declare module 'bittorrent-protocol' {
     readonly peerExtendedHandshake: Record<string, unknown>
     readonly peerExtendedMapping: Record<string, number>
     readonly extendedHandshake: Record<string, unknown>
+    readonly extendedMapping: Record<number, string>
     remoteAddress?: string
     remotePort?: number
     downloadSpeed(): number

@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import type Wire from 'bittorrent-protocol'
 import Peer from 'webtorrent/lib/peer.js'
 
+import { asDictionary, decodeBencode, decodeBencodeHead } from '../support/bencode.ts'
+
 /**
  * Joins a wire to its socket: bytes are parsed as they are read and written in one go per turn of the loop.
  * Replaces webtorrent's seven-stage stream pipeline, which copies every byte once more and spends half of a
@@ -77,8 +79,9 @@ class WireSocket {
     const extended = wire._onExtended.bind(wire)
     wire._onExtended = (extension, payload) => {
       handshakes += extension === 0 ? 1 : 0
-      if (handshakes > MAX_EXTENDED_HANDSHAKES || payload.length > MAX_EXTENSION_BYTES)
-        wire.destroy()
+      const isSound =
+        payload.length <= MAX_EXTENSION_BYTES && isSoundExtension(wire, extension, payload)
+      if (handshakes > MAX_EXTENDED_HANDSHAKES || !isSound) wire.destroy()
       else extended(extension, payload)
     }
     wire._debug = () => {}
@@ -137,6 +140,19 @@ const MAX_MESSAGE_BYTES = 1024 * 1024
 const MAX_EXTENSION_BYTES = 64 * 1024
 // BEP 10 allows a second handshake to change extensions; more is an attack.
 const MAX_EXTENDED_HANDSHAKES = 3
+
+/**
+ * Whether the library may decode a BEP 10 payload: its own decoder never returns from some that are malformed.
+ * ut_metadata (BEP 9) cuts its dictionary off at the first `ee`, as text, so that must be its true end.
+ */
+function isSoundExtension(wire: Wire, extension: number, payload: Uint8Array): boolean {
+  if (extension === 0) return asDictionary(decodeBencode(payload)) !== undefined
+  if (wire.extendedMapping[extension] !== 'ut_metadata') return true
+  const head = decodeBencodeHead(payload)
+  if (!head || !asDictionary(head.value)) return false
+  const text = Buffer.from(payload.subarray(0, head.end)).toString('latin1')
+  return /^[ -~]*$/.test(text) && text.indexOf('ee') + 2 === head.end
+}
 
 /** Makes every connection of webtorrent use {@link WireSocket}. Once per process is enough, twice does no harm. */
 export function useWireSockets(): void {

@@ -5,9 +5,9 @@ import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
 import { decodeBlobRecord, encodeBlobRecord } from '../membership/blob-record.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
-import { asRecord } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import { asDictionary, decodeBencode } from '../support/bencode.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { encodeInfo, hashPieces, makeTorrent, parseInfo } from '../torrent/metainfo.ts'
 import type { SeedContent } from '../torrent/torrent-engine.ts'
@@ -46,9 +46,9 @@ export class BlobTorrents {
    * @throws OperationError RECORD_INVALID
    */
   takeOver(bytes: Uint8Array, wanted: { digest: Digest; size: number }): TorrentRecord {
-    const fields = decodeFields(bytes)
-    const { i, r } = fields
-    if (!(i instanceof Uint8Array) || !(r instanceof Uint8Array)) throw invalid('a part is missing')
+    const fields = asDictionary(decodeBencode(bytes))
+    const [i, r] = [fields?.get('i'), fields?.get('r')]
+    if (!(i instanceof Buffer) || !(r instanceof Buffer)) throw invalid('a part is missing')
     const record = decodeBlobRecord(r, this.#swarmKey)
     const torrent = parseInfo(i, wanted)
     if (record.digest !== wanted.digest || record.size !== wanted.size)
@@ -85,14 +85,6 @@ export class BlobTorrents {
     const torrent = makeTorrent({ digest, size: file.size, pieces })
     await this.#catalog.putTorrent(torrent)
     return torrent
-  }
-}
-
-function decodeFields(bytes: Uint8Array): Record<string, unknown> {
-  try {
-    return asRecord(bencode.decode(bytes)) ?? {}
-  } catch (cause) {
-    throw new OperationError('RECORD_INVALID', 'metainfo from a peer: wanted bencode', { cause })
   }
 }
 

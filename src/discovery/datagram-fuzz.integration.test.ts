@@ -1,6 +1,6 @@
 import { test } from 'node:test'
 
-import { fuzzDht } from './datagram-fuzz.conformance.ts'
+import { fuzzDht } from '../testing/datagram-fuzz.conformance.ts'
 
 // Another one in every run: whoever sees it fail puts the printed seed in its place.
 const seed = Math.floor(Math.random() * 2 ** 31)

@@ -1,6 +1,6 @@
 import { test } from 'node:test'
 
-import { fuzzDht } from './datagram-fuzz.conformance.ts'
+import { fuzzDht } from '../testing/datagram-fuzz.conformance.ts'
 
 const SEED = 20_260_311
 

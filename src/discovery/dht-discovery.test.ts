@@ -6,11 +6,18 @@ import DHT from 'bittorrent-dht'
 import { deriveKey, PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { tempDir } from '../testing/temp-dir.ts'
-import { bencoded } from './bencoded.ts'
+import { bencoded } from '../testing/bencoded.ts'
 import { DhtDiscovery } from './dht-discovery.ts'
-import { addressOf, collect, testKey, Testnet, testSwarmKey, until } from './dht-testnet.ts'
-import { testDiscovery } from './discovery.conformance.ts'
-import { KrpcClient } from './krpc-client.ts'
+import {
+  addressOf,
+  collect,
+  testKey,
+  Testnet,
+  testSwarmKey,
+  until,
+} from '../testing/dht-testnet.ts'
+import { testDiscovery } from '../testing/discovery.conformance.ts'
+import { KrpcClient } from '../testing/krpc-client.ts'
 import { SavedNodes } from './saved-nodes.ts'
 
 for (const isPublic of [false, true]) {

@@ -7,9 +7,9 @@ import { Child } from '../testing/lab/child.ts'
 import { requireLab } from '../testing/lab/lab-requirements.ts'
 import { hostAt, openNetwork, type NetworkHost } from '../testing/lab/network.ts'
 import { tempDir } from '../testing/temp-dir.ts'
-import { testKey, until } from './dht-testnet.ts'
+import { testKey, until } from '../testing/dht-testnet.ts'
 
-const NODE = join(import.meta.dirname, 'discovery-child.ts')
+const NODE = join(import.meta.dirname, '../testing/discovery-child.ts')
 const PORT = 6881
 const key = testKey('image')
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { bencoded } from './bencoded.ts'
+import { bencoded } from '../testing/bencoded.ts'
 import { decodeDatagram } from './krpc-bencode.ts'
 import { isWellFormed } from './krpc-shape.ts'
 

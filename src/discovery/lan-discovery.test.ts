@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { testKey, until } from './dht-testnet.ts'
+import { testKey, until } from '../testing/dht-testnet.ts'
 import type { PeerAddress } from './discovery.ts'
 import { LanDiscovery } from './lan-discovery.ts'
 

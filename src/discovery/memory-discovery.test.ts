@@ -1,4 +1,4 @@
-import { testDiscovery } from './discovery.conformance.ts'
+import { testDiscovery } from '../testing/discovery.conformance.ts'
 import { MemoryDiscovery, MemoryRendezvous } from './memory-discovery.ts'
 
 testDiscovery('memory', async (count) => {

@@ -18,7 +18,7 @@ import {
   type FixtureEntry,
 } from './archive-fixtures.ts'
 import { importPath, readImageLayout } from './image-archive.ts'
-import { MemoryBlobSink } from './memory-blob-sink.ts'
+import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 
 async function makeFolder(t: TestContext, entries: readonly FixtureEntry[]): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'ddocker-layout-'))

@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib'
 import { parseDigest } from '../oci/digest.ts'
 import { chainIdsOf, GraphdriverLayers } from './graphdriver-layers.ts'
 import { importPath } from './image-archive.ts'
-import { MemoryBlobSink } from './memory-blob-sink.ts'
+import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures')
 const STORE = join(FIXTURES, 'graphdriver-store')

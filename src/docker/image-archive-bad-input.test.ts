@@ -24,7 +24,7 @@ import {
   type FixtureEntry,
 } from './archive-fixtures.ts'
 import { readImageArchive } from './image-archive.ts'
-import { MemoryBlobSink } from './memory-blob-sink.ts'
+import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 
 async function read(entries: readonly FixtureEntry[]) {
   return await readImageArchive(inPieces(await makeTar(entries)), new MemoryBlobSink())

@@ -18,7 +18,7 @@ import {
 } from './archive-fixtures.ts'
 import { writeImageArchive } from './image-archive-writer.ts'
 import { importPath, readImageArchive } from './image-archive.ts'
-import { MemoryBlobSink } from './memory-blob-sink.ts'
+import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 import { readTarEntries } from './tar-entries.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures/image-archives')

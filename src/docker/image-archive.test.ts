@@ -20,7 +20,7 @@ import {
   type FixtureEntry,
 } from './archive-fixtures.ts'
 import { importPath, readImageArchive, type ArchivedImage } from './image-archive.ts'
-import { MemoryBlobSink } from './memory-blob-sink.ts'
+import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures/image-archives')
 // What `docker inspect` says of the two images of the fixtures, and the manifests that follow from it.

@@ -9,7 +9,7 @@ import { makeImage, makeTar, saveEntries, type FixtureImage } from './archive-fi
 import { DockerDaemon } from './docker-daemon.ts'
 import { answerJson, startFakeEngine, type FakeAnswers } from './fake-engine.ts'
 import { exportImages, type ExportOptions } from './image-export.ts'
-import { MemoryBlobSink } from './memory-blob-sink.ts'
+import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures')
 const ARCHIVE = join(FIXTURES, 'image-archives/docker-20.10-graphdriver.tar')

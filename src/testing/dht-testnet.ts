@@ -3,9 +3,9 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 
 import { rendezvousAtInfoHash, type RendezvousKey } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
-import { DhtDiscovery } from './dht-discovery.ts'
-import type { DhtTuning } from './dht-tuning.ts'
-import type { Discovery, PeerAddress } from './discovery.ts'
+import { DhtDiscovery } from '../discovery/dht-discovery.ts'
+import type { DhtTuning } from '../discovery/dht-tuning.ts'
+import type { Discovery, PeerAddress } from '../discovery/discovery.ts'
 import type { Log } from '../telemetry/log.ts'
 
 /** For tests: a swarm key that is the same in every run. */

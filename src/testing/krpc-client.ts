@@ -3,8 +3,8 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 
 import { bencoded } from './bencoded.ts'
-import type { PeerAddress } from './discovery.ts'
-import { decodeDatagram, type BencodeValue } from './krpc-bencode.ts'
+import type { PeerAddress } from '../discovery/discovery.ts'
+import { decodeDatagram, type BencodeValue } from '../discovery/krpc-bencode.ts'
 
 const ANSWER_TIMEOUT_MS = 5_000
 

@@ -4,9 +4,9 @@ import { setTimeout } from 'node:timers/promises'
 import { RendezvousKeys, rendezvousAtInfoHash } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { testSwarmKey } from './dht-testnet.ts'
-import { formatPeerAddress } from './discovery.ts'
-import { parseDiscovery } from './discovery-setting.ts'
-import { openDiscovery } from './open-discovery.ts'
+import { formatPeerAddress } from '../discovery/discovery.ts'
+import { parseDiscovery } from '../discovery/discovery-setting.ts'
+import { openDiscovery } from '../discovery/open-discovery.ts'
 
 interface Options {
   discovery: string

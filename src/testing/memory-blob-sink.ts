@@ -2,8 +2,8 @@ import { Readable } from 'node:stream'
 
 import { OperationError } from '../errors.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
-import type { BlobSink } from './blob-sink.ts'
-import { collectBytes } from './byte-streams.ts'
+import type { BlobSink } from '../docker/blob-sink.ts'
+import { collectBytes } from '../docker/byte-streams.ts'
 
 /** A sink that keeps its blobs in memory and counts what was ingested: for tests. */
 export class MemoryBlobSink implements BlobSink {

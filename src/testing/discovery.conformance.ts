@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
 import { collect, testKey } from './dht-testnet.ts'
-import { formatPeerAddress, type Discovery, type PeerAddress } from './discovery.ts'
+import { formatPeerAddress, type Discovery, type PeerAddress } from '../discovery/discovery.ts'
 
 /** Nodes that can find each other, closed with `await using`. */
 export interface ConformanceNet extends AsyncDisposable {

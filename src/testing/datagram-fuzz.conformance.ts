@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 
 import { deriveKey, PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { SeededRandom } from '../testing/seeded-random.ts'
+import { SeededRandom } from './seeded-random.ts'
 import { bencoded } from './bencoded.ts'
 import { addressOf, collect, testKey, Testnet, testSwarmKey } from './dht-testnet.ts'
 import { KrpcClient } from './krpc-client.ts'

@@ -130,10 +130,6 @@ const CODES = {
   },
   RECORD_INVALID: { hint: 'Nothing to do: the record was refused.', exitCode: 1 },
   MESSAGE_INVALID: { hint: 'Nothing to do: the message was refused.', exitCode: 1 },
-  DONE_IN_PART: {
-    hint: 'Read which ones failed above, mend those, and run the command again: what is there is not moved twice.',
-    exitCode: 3,
-  },
   INTERRUPTED: { hint: 'Run the command again to go on.', exitCode: 130 },
 } as const satisfies Record<string, CodeEntry>
 

@@ -57,12 +57,17 @@ test('what failed in part ends with 3, what failed altogether with 1', async (t)
   assert.match(inPart.stdout, /^app:1 /m)
   assert.equal(
     inPart.stderr,
-    `b  failed\nerror: 1 image failed\n  b: the engine has no such image\n  hint: ${failure.hint}\n`,
+    `b  failed\nfailed  b: the engine has no such image\nerror: 1 of 2 images failed\n  hint: ${failure.hint}\n`,
   )
   const whole = await ask(t, ['seed', 'b', '--json'], seed({ images: [], failed }))
   assert.equal(whole.exitCode, 1)
   assert.deepEqual(JSON.parse(whole.stdout), { images: [], failed })
   assert.equal(whole.stderr, 'b  failed\n')
+  const told = await ask(t, ['seed', 'b', '--quiet'], seed({ images: [], failed }))
+  assert.equal(
+    told.stderr,
+    `failed  b: the engine has no such image\nerror: 1 image failed\n  hint: ${failure.hint}\n`,
+  )
 })
 
 test('seed-all tells whether to watch', async (t) => {
@@ -163,7 +168,7 @@ test('warm shows every node, and what failed with the reason', async (t) => {
   assert.equal(inPart.exitCode, 3)
   assert.equal(
     inPart.stderr,
-    `error: 1 node of 2 failed\n  web-2: the engine has no such image\n  hint: ${failure.hint}\n`,
+    `failed  web-2: the engine has no such image\nerror: 1 of 2 nodes failed\n  hint: ${failure.hint}\n`,
   )
   assert.equal((await ask(t, ['warm', 'a', '--json'], warm([bad]))).exitCode, 1)
   assert.deepEqual(requests.slice(0, 2), [

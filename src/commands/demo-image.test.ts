@@ -50,6 +50,7 @@ test('its layers are tar files with one file of random bytes', async (t) => {
     assert.equal(size, 512 + Math.ceil(bytes / 512) * 512 + 1024)
     const sum = header.reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 32 : byte), 0)
     assert.equal(Number.parseInt(text(148, 156), 8), sum)
+    assert.match(header.toString('latin1', 148, 156), /^[0-7]{6}\0 $/)
     assert.deepEqual(tar.subarray(-1024), Buffer.alloc(1024))
     assert.ok(new Set(tar.subarray(512, 512 + bytes)).size > 200)
   }

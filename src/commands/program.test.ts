@@ -187,3 +187,18 @@ test('an interrupted command says so, and ends with 130', async (t) => {
   })
   await stopped.promise
 })
+
+test('what breaks because of an interruption is not told as a failure of its own', async (t) => {
+  const dataDir = await makeDataDir(t)
+  const interruption = new AbortController()
+  const openOffline = () => {
+    interruption.abort(new OperationError('INTERRUPTED', 'interrupted'))
+    return Promise.reject(new OperationError('CATALOG_UNUSABLE', 'closed meanwhile'))
+  }
+  const said = await runLine(['import', 'x', '--data-dir', dataDir], {
+    signal: interruption.signal,
+    nodeModule: { openOffline, openNode: openOffline },
+  })
+  assert.equal(said.exitCode, 130)
+  assert.match(said.stderr, /^error: interrupted$/m)
+})

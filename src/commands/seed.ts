@@ -4,8 +4,9 @@ import type { SeedResult } from '../control/control-protocol.ts'
 import { formatByteSize } from '../support/byte-size.ts'
 import type { Command, ExitCode, Invocation } from './command.ts'
 import { runningNode, withNodeOrOffline, withProgress } from './node-access.ts'
+import { concludeInPart } from './partial-outcome.ts'
 import { renderTable } from './table.ts'
-import { count, shortDigest } from './wording.ts'
+import { shortDigest } from './wording.ts'
 
 /** Shares images of the local engine. */
 export const seed: Command = async (invocation) => {
@@ -36,17 +37,13 @@ export const importArchive: Command = async (invocation) => {
 }
 
 function answer({ output }: Invocation, result: SeedResult): ExitCode {
+  const { images, failed } = result
   output.answer(result, () => render(result))
-  if (output.isJson || result.failed.length === 0) return exitCodeOf(result)
-  const failures = result.failed.map(({ reference, error }) => `  ${reference}: ${error.message}`)
-  output.stderr.write(`error: ${count(failures.length, 'image')} failed\n${failures.join('\n')}\n`)
-  output.stderr.write(`  hint: ${result.failed[0]?.error.hint ?? ''}\n`)
-  return exitCodeOf(result)
-}
-
-function exitCodeOf({ images, failed }: SeedResult): ExitCode {
-  if (failed.length === 0) return 0
-  return images.length === 0 ? 1 : 3
+  return concludeInPart(output, {
+    what: 'image',
+    total: images.length + failed.length,
+    failures: failed.map(({ reference, error }) => ({ name: reference, error })),
+  })
 }
 
 function render({ images, failed }: SeedResult): string {

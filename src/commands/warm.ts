@@ -2,10 +2,10 @@ import type { WarmResult } from '../control/control-protocol.ts'
 import { OperationError } from '../errors.ts'
 import { formatByteSize } from '../support/byte-size.ts'
 import { formatDurationMs } from '../support/duration.ts'
-import type { Command, ExitCode, Invocation } from './command.ts'
+import type { Command } from './command.ts'
 import { runningNode, withProgress } from './node-access.ts'
+import { concludeInPart } from './partial-outcome.ts'
 import { renderTable } from './table.ts'
-import { count } from './wording.ts'
 
 const MAX_PARALLEL = 1000
 
@@ -21,21 +21,12 @@ export const warm: Command = async (invocation) => {
   }
   const result = await withProgress(invocation, runningNode(invocation).warm, request)
   output.answer(result, () => render(result))
-  return conclude(output, result)
-}
-
-function conclude(output: Invocation['output'], { nodes }: WarmResult): ExitCode {
-  const failed = nodes.filter(({ state }) => state === 'failed')
-  if (failed.length === 0) return 0
-  if (!output.isJson) {
-    const lines = failed.map(
-      ({ nodeName, error }) => `  ${nodeName}: ${error?.message ?? 'failed'}`,
-    )
-    const hint = failed.find(({ error }) => error)?.error?.hint
-    const title = `error: ${count(failed.length, 'node')} of ${nodes.length} failed`
-    output.stderr.write(`${[title, ...lines, ...(hint ? [`  hint: ${hint}`] : [])].join('\n')}\n`)
-  }
-  return failed.length === nodes.length ? 1 : 3
+  const failed = result.nodes.filter(({ state }) => state === 'failed')
+  return concludeInPart(output, {
+    what: 'node',
+    total: result.nodes.length,
+    failures: failed.map(({ nodeName, error }) => ({ name: nodeName, error })),
+  })
 }
 
 function render({ nodes }: WarmResult): string {

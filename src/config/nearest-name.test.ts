@@ -14,6 +14,8 @@ test('a slip of the finger finds its name, a stranger finds none', () => {
     ['x', undefined],
     ['', undefined],
     ['registry', undefined],
+    ['sw', undefined],
+    ['warmth', undefined],
   ]
   for (const [written, wanted] of cases) assert.equal(nearestName(written, names), wanted, written)
 })

@@ -16,7 +16,7 @@ export interface StoredBlob {
 
 /** What ingest learns in its one pass over the bytes. */
 export interface IngestedBlob extends StoredBlob {
-  /** the SHA-1 of every piece, 20 bytes each; where a piece length was asked for */
+  /** the SHA-1 of every piece, 20 bytes each; where a piece length was asked for and the source was read */
   readonly pieceHashes?: Buffer
   /** false where the blob was there before */
   readonly isNew: boolean
@@ -53,7 +53,10 @@ export interface PartialBlob extends AsyncDisposable {
   /** the pieces that are here: BEP 3 bit order, ceil(pieceCount / 8) bytes; a live view */
   readonly bitfield: Uint8Array
   hasPiece(index: number): boolean
-  /** Keeps a verified piece. @throws OperationError DISK_FULL, BLOB_SIZE_MISMATCH */
+  /**
+   * Keeps a verified piece; one that is here already stays as it is. `bytes` are free again when this returns.
+   * @throws OperationError DISK_FULL: the other pieces stay; DISK_FAULTY, BLOB_SIZE_MISMATCH
+   */
   writePiece(index: number, bytes: Uint8Array): Promise<void>
   /** Exactly `length` bytes from `offset`; the caller knows that their pieces are here. */
   read(offset: number, length: number): Promise<Buffer>
@@ -82,11 +85,17 @@ export interface BlobStore extends AsyncDisposable {
   /** @throws OperationError BLOB_UNKNOWN */
   openFile(digest: Digest): Promise<BlobFile>
   /**
-   * Keeps a blob: beside, hash while writing, fsync, rename, fsync of the folder.
-   * @throws OperationError BLOB_DIGEST_MISMATCH, BLOB_SIZE_MISMATCH, DISK_FULL, DISK_READ_ONLY: nothing stays on disk
+   * Keeps a blob: beside, hash while writing, fsync, rename, fsync of the folder. With `digest` given and here, the
+   * source is given up unread. Its chunks belong to the store.
+   * @throws OperationError BLOB_DIGEST_MISMATCH, BLOB_SIZE_MISMATCH, DISK_FULL, DISK_READ_ONLY, DISK_FAULTY: nothing
+   * stays on disk; what the source throws, unchanged
    */
   ingest(source: AsyncIterable<Uint8Array>, options?: IngestOptions): Promise<IngestedBlob>
-  /** Opens or resumes a download. One at a time per digest. @throws OperationError DISK_FULL, DISK_READ_ONLY */
+  /**
+   * Opens or resumes a download. One at a time per digest: a second one is a TypeError until the first was
+   * committed, discarded or disposed of.
+   * @throws OperationError DISK_FULL, DISK_READ_ONLY
+   */
   openPartial(options: {
     digest: Digest
     size: number

@@ -10,6 +10,8 @@ import { test } from 'node:test'
 import { httpRequest } from '../testing/http-request.ts'
 import { listenOnSocket } from './listen-on-socket.ts'
 
+const UMASK = process.umask()
+
 async function tempSocket() {
   const directory = await mkdtemp(join(tmpdir(), 'ddocker-socket-'))
   return {
@@ -33,10 +35,9 @@ test('answers on a socket that only its owner may open, and removes it at the en
 })
 
 test('leaves the umask of the process as it was', async () => {
-  const before = process.umask()
   await using temp = await tempSocket()
   const server = await open(temp.path)
-  assert.equal(process.umask(), before)
+  assert.equal(process.umask(), UMASK)
   await server.drain()
 })
 

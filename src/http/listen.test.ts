@@ -154,8 +154,8 @@ test('answers a TLS ClientHello with a plain 400, and the next request as ever',
   assert.equal((await httpRequest({ port: server.port, path: '/' })).status, 200)
 })
 
-test('outlives a handler that writes after its client has gone', async () => {
-  const { listener, arrived } = heldListener()
+test('outlives a handler that writes after its client has gone, or after its own end', async () => {
+  const { listener, arrived, responses } = heldListener()
   await using server = await listen(listener, LOOPBACK)
   const client = await RawHttp.open(server.port)
   client.request('GET', '/')
@@ -163,7 +163,12 @@ test('outlives a handler that writes after its client has gone', async () => {
   client.socket.destroy()
   await once(response, 'close')
   response.write('too late')
-  await new Promise(setImmediate)
+  using other = await RawHttp.open(server.port)
+  other.request('GET', '/')
+  while (responses.length < 2) await new Promise(setImmediate)
+  responses[1]?.end('the end')
+  responses[1]?.write('too late')
+  await other.readHead()
 })
 
 function disposable(agent: Agent) {

@@ -8,7 +8,7 @@ export interface StreamedResponse {
   readonly status: number
   /** with the Content-Length of all that `body` brings */
   readonly headers: OutgoingHttpHeaders
-  /** opened once; its signal fires when nobody wants the bytes any more */
+  /** opened once; its signal fires when the client has gone, and when no byte came in time */
   readonly body: (options: { signal: AbortSignal }) => AsyncIterable<Uint8Array>
 }
 
@@ -31,8 +31,7 @@ export async function sendStream(
   { status, headers, body }: StreamedResponse,
   { signal, firstByteMs, stallMs }: SendOptions,
 ): Promise<void> {
-  const unwanted = new AbortController()
-  const chunks = new ChunkReader(body, AbortSignal.any([signal, unwanted.signal]), stallMs)
+  const chunks = new ChunkReader(body, signal, stallMs)
   try {
     const first = chunks.next()
     await settledWithin(first, firstByteMs)
@@ -48,7 +47,6 @@ export async function sendStream(
     throw error
   } finally {
     chunks.close()
-    unwanted.abort()
   }
 }
 

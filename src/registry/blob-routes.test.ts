@@ -153,7 +153,7 @@ test('serves any satisfiable range exactly', async () => {
 test('serves 1024 ranges in one request as one part each, in the order asked', async () => {
   await using door = await openDoor()
   const blob = blobOf(64 * KIB)
-  const digest = door.backend.addBlob(blob)
+  const digest = door.backend.addBlob(blob, { chunkBytes: 25 })
   // Pairs of neighbours, backwards, with numbers long enough for a header of 20 kB.
   const ranges = Array.from({ length: 1024 }, (_, index) => {
     const start = (1023 - index) * 60
@@ -476,6 +476,17 @@ test('answers requests sent ahead on one connection in their order', async () =>
   assert.equal((await client.readBytes(2)).toString(), '{}')
   await client.readHead()
   assert.deepEqual(await client.readBytes(10), LARGE.subarray(-10))
+})
+
+test('ends the reads of all requests that a client sent ahead before it went away', async () => {
+  await using door = await openDoor()
+  const digest = door.backend.addBlob(blobOf(8 * MIB))
+  const client = await RawHttp.open(door.port)
+  for (let count = 0; count < 3; count += 1) client.request('GET', `/v2/app/blobs/${digest}`)
+  await client.readHead()
+  while (door.backend.openReads < 3) await new Promise(setImmediate)
+  client.socket.destroy()
+  while (door.backend.openReads > 0) await new Promise(setImmediate)
 })
 
 test('cuts a failed body short behind another on its connection, and only that one', async () => {

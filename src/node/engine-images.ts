@@ -62,6 +62,12 @@ export class EngineImages {
     }
   }
 
+  /** Whether this node is to have an engine: one that was named counts even while it is away. */
+  async hasEngine(): Promise<boolean> {
+    const { dockerHost } = this.#options
+    return dockerHost !== 'none' && (dockerHost !== 'auto' || (await this.describe()) !== undefined)
+  }
+
   /** Shares named images of the engine. @throws OperationError ENGINE_UNAVAILABLE, ENGINE_PERMISSION */
   async seed(
     references: readonly Reference[],

@@ -84,11 +84,13 @@ async function* warmHere(
   const blobs = new Map<string, BlobReport>()
   const work = pullAll(order, { puller, report: (event) => blobs.set(event.digest, event), signal })
   if (!(yield* reportsUntil(work, () => sumUp([...blobs.values()], 'moving')))) return
-  if (order.load) {
+  // A node beside no engine holds the image for others: that is all it can do.
+  const loads = order.load && (await engine.hasEngine())
+  if (loads) {
     const loading = loadAll(await work, engine, signal)
     if (!(yield* reportsUntil(loading, () => sumUp([...blobs.values()], 'loading')))) return
   }
-  yield { ...sumUp([...blobs.values()], 'done'), loaded: order.load }
+  yield { ...sumUp([...blobs.values()], 'done'), loaded: loads }
 }
 
 /** A report now and then until the work is over; a failure is the last report. @returns whether it went well */

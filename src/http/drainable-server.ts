@@ -92,8 +92,6 @@ export class DrainableServer {
   }
 
   #onConnection(socket: Socket): void {
-    // One listener for every request under way, and a client that pipelines may have many.
-    socket.setMaxListeners(0)
     this.#connections.set(socket, 0)
     socket.once('close', () => this.#connections.delete(socket))
   }

@@ -50,11 +50,16 @@ test('four nodes, two with engines, are warmed up', async (t) => {
 
   await t.test('with --load the engines can run it', async () => {
     await classic.engine.dockerOk(['image', 'rm', '--force', IMAGE])
-    const args = ['warm', `local/${IMAGE}`, '--load', '--nodes', 'classic,current']
+    const args = ['warm', `local/${IMAGE}`, '--load']
     const { nodes } = (await classic.node.cliJson(args)) as WarmResult
     assert.deepEqual(
-      nodes.map(({ nodeName, state, loaded }) => ({ nodeName, state, loaded })),
-      ['classic', 'current'].map((nodeName) => ({ nodeName, state: 'done', loaded: true })),
+      Object.fromEntries(nodes.map(({ nodeName, state, loaded }) => [nodeName, { state, loaded }])),
+      {
+        classic: { state: 'done', loaded: true },
+        current: { state: 'done', loaded: true },
+        third: { state: 'done', loaded: false },
+        fourth: { state: 'done', loaded: false },
+      },
     )
     for (const { engine } of [classic, current]) {
       assert.equal(await runImage(engine, IMAGE), IMAGE)

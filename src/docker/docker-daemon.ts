@@ -117,8 +117,12 @@ export class DockerDaemon {
     if (names.length > MAX_EXPORTS) throw new TypeError(`more than ${MAX_EXPORTS} images at once`)
     const what = `export ${names.join(' ')}`.slice(0, 200)
     const request = { what, path: '/images/get', query: { names }, ...waiting }
-    const answer = this.#client.bytesOf(await this.#client.open(request), request)
-    return Readable.from(withoutFailure(answer, what), { objectMode: false })
+    const answer = await this.#client.open(request)
+    const bytes = withoutFailure(this.#client.bytesOf(answer, request), what)
+    const tar = Readable.from(bytes, { objectMode: false })
+    // A tar that nobody began to read would leave the request open.
+    tar.once('close', () => answer.destroy())
+    return tar
   }
 
   /**

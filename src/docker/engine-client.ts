@@ -86,8 +86,6 @@ export class EngineClient {
       for await (const chunk of answer) yield chunk as Uint8Array
     } catch (error) {
       throw this.explain(error, request)
-    } finally {
-      answer.destroy()
     }
   }
 

@@ -60,7 +60,6 @@ export class GraphdriverLayers {
     checkLayerCount(`config ${image.id}`, diffIds.length)
     const layers: FoundLayer[] = []
     for (const [index, chainId] of chainIdsOf(diffIds).entries()) {
-      signal?.throwIfAborted()
       const diffId = diffIds[index]
       if (diffId !== undefined)
         layers.push(await this.#storeLayer({ diffId, chainId }, sink, signal))

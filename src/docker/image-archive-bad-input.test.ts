@@ -61,6 +61,10 @@ const manifestOf = (layers: object[]): Buffer =>
 const oneLayer = manifestOf([describe(compressed.layers[0] ?? other)])
 const wrongSize = manifestOf([{ ...describe(other), size: other.length - 1 }])
 const tooMany = manifestOf(Array.from({ length: 1001 }, () => describe(other)))
+const onlyAttestation = indexOf(
+  { ...root, platform: { os: 'unknown', architecture: 'unknown' } },
+  { ...describe(oneLayer, MANIFEST_TYPE), platform: { os: 'linux', architecture: 'amd64' } },
+)
 const emptyIndex = Buffer.from('{"schemaVersion":2,"manifests":[]}')
 
 const BAD: { what: string; entries: readonly FixtureEntry[]; code: string; message: RegExp }[] = [
@@ -324,6 +328,15 @@ const BAD: { what: string; entries: readonly FixtureEntry[]; code: string; messa
     message: /wanted layer/,
   },
   {
+    what: 'an image index of which only an attestation is here',
+    entries: layoutEntries(
+      [describe(onlyAttestation, INDEX_TYPE)],
+      [onlyAttestation, ...compressedBlobs],
+    ),
+    code: 'ARCHIVE_INCOMPLETE',
+    message: new RegExp(`wanted manifest ${digestOf(oneLayer)}, found none`),
+  },
+  {
     what: 'an image index of nothing',
     entries: layoutEntries([describe(emptyIndex, INDEX_TYPE)], [emptyIndex]),
     code: 'ARCHIVE_INCOMPLETE',
@@ -409,6 +422,6 @@ test('answers damaged archives with nothing but its own codes', async () => {
         assert.ok(isOperationError(error) && codes.has(error.code), String(error))
       }
     }),
-    { numRuns: 200 },
+    { numRuns: 100 },
   )
 })

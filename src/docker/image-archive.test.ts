@@ -283,6 +283,16 @@ test('joins the names of one image', async () => {
   )
 })
 
+test('lists a layer once that an image has twice', async () => {
+  const twice = await makeImage('a', 'a')
+  const [found] = await read(saveEntries(twice))
+  assert.equal(found?.manifest.digest, digestOf(twice.manifest))
+  assert.deepEqual(
+    found?.blobs.map(({ role }) => role),
+    ['manifest', 'config', 'layer'],
+  )
+})
+
 test('takes no bare tag for a name', async () => {
   const { manifest, config, layers } = await makeCompressedImage('a')
   const root = {

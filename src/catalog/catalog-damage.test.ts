@@ -114,6 +114,29 @@ test('notices an entry that is missing since the orderly end before', async () =
   assert.deepEqual([catalog.isFresh, catalog.wasCutOff], [true, false])
 })
 
+test('takes tables that an end cut off in their making for what they are', async () => {
+  await using place = await closedCatalog()
+  const pieces = Buffer.alloc(20 * 2000, 7)
+  for (let round = 0; round < 3; round += 1) {
+    const catalog = await place.open()
+    // several times LevelDB's buffer, so that it is writing tables when it is closed
+    const puts = Array.from({ length: 200 }, (_, index) =>
+      catalog.putTorrent({
+        digest: digestOf(`blob ${round} ${index}`),
+        size: 2000 * 1024,
+        pieceLength: 1024,
+        infoHash: 'a'.repeat(40),
+        pieces,
+      }),
+    )
+    await Promise.all(puts)
+    await catalog.close()
+  }
+  await using again = await place.open()
+  assert.equal(again.isFresh, false)
+  assert.ok((await readdir(place.parent)).every((name) => !name.includes('damaged')))
+})
+
 test('notices that all went back to an earlier orderly end', async () => {
   await using place = await closedCatalog()
   await using earlier = await tempDir()

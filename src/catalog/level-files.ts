@@ -12,7 +12,6 @@ export type CatalogLevel = Level<string, Buffer>
 // A node that was killed may hold the lock until the kernel has cleaned up behind it.
 const LOCK_WAIT_MS = 2000
 const LOCK_RETRY_MS = 50
-const SECOND_LOOK_MS = 300
 
 // Without compression the tables can be proven before LevelDB reads them.
 const LEVEL_OPTIONS = { keyEncoding: 'utf8', valueEncoding: 'buffer', compression: false } as const
@@ -38,7 +37,7 @@ export interface OpenedLevel {
  */
 export async function openLevel(path: string, log: Log): Promise<OpenedLevel> {
   try {
-    const unsound = await unsoundForGood(path)
+    const unsound = await findUnsoundTables(path)
     if (unsound.length === 0) return { level: await openUnlocked(path) }
     log.warn({ path, files: unsound }, 'catalog files are damaged')
   } catch (error) {
@@ -90,15 +89,6 @@ export function machineFault(thrown: unknown, path: string): OperationError | un
 export function unusable(thrown: unknown, path: string): OperationError {
   const text = `catalog ${path}: ${deepestMessage(thrown)}`
   return new OperationError('CATALOG_UNUSABLE', text, { cause: thrown })
-}
-
-/** A table that another node is just writing looks unsound as well, but not for long. */
-async function unsoundForGood(path: string): Promise<string[]> {
-  const before = await findUnsoundTables(path)
-  if (before.length === 0) return before
-  await delay(SECOND_LOOK_MS)
-  const after = new Set(await findUnsoundTables(path))
-  return before.filter((name) => after.has(name))
 }
 
 async function openUnlocked(path: string): Promise<CatalogLevel> {

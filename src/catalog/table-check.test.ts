@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { Level } from 'level'
 
 import { SeededRandom } from '../testing/seeded-random.ts'
 import { tempDir } from '../testing/temp-dir.ts'
 import { crc32c } from './crc32c.ts'
-import { findUnsoundTables, isSoundTable } from './table-check.ts'
+import { liveTables } from './live-tables.ts'
+import { findUnsoundTables, isSoundTable, removeUnsoundTables } from './table-check.ts'
 
 /** A LevelDB with one table of several blocks. */
 async function makeTables(path: string): Promise<void> {
@@ -72,6 +73,47 @@ test('finds a table that is cut off, empty or garbage, and answers to any footer
   }
   await writeFile(path, table.subarray(0, -1))
   assert.equal((await findUnsoundTables(dir.path)).length, 1)
+})
+
+test('leaves out tables that a killed node left half written', async () => {
+  await using dir = await tempDir()
+  await makeTables(dir.path)
+  const table = await readFile(await tableOf(dir.path))
+  await writeFile(join(dir.path, '000999.ldb'), table.subarray(0, 5000))
+  assert.deepEqual(await findUnsoundTables(dir.path), [])
+  await removeUnsoundTables(dir.path)
+  const names = (await readdir(dir.path)).filter((name) => name.endsWith('.ldb'))
+  assert.deepEqual(names, [basename(await tableOf(dir.path))])
+})
+
+test('follows the manifest through many compactions', async () => {
+  await using dir = await tempDir()
+  const level = new Level(dir.path, { compression: false, writeBufferSize: 64 * 1024 })
+  for (let index = 0; index < 4000; index += 1) {
+    await level.put(`key ${(index * 7919) % 4000}`, 'value '.repeat(40))
+  }
+  await level.close()
+  await level.open()
+  await level.close()
+  const wanted = (await readdir(dir.path)).filter((name) => name.endsWith('.ldb'))
+  const live = [...(await liveTables(dir.path))].map((number) => `${number}.ldb`.padStart(10, '0'))
+  assert.deepEqual(live.sort(), wanted.sort())
+})
+
+test('knows no tables where the manifest is missing, damaged or cut off', async () => {
+  await using dir = await tempDir()
+  await makeTables(dir.path)
+  assert.equal((await liveTables(dir.path)).size, 1)
+  const current = (await readFile(join(dir.path, 'CURRENT'), 'utf8')).trim()
+  const manifest = await readFile(join(dir.path, current))
+  const flipped = Buffer.from(manifest)
+  flipped[manifest.length - 1] = (flipped[manifest.length - 1] ?? 0) ^ 1
+  for (const wrong of [flipped, manifest.subarray(0, 5), Buffer.alloc(0), Buffer.alloc(99)]) {
+    await writeFile(join(dir.path, current), wrong)
+    assert.equal((await liveTables(dir.path)).size, 0)
+  }
+  await rm(join(dir.path, 'CURRENT'))
+  assert.equal((await liveTables(dir.path)).size, 0)
 })
 
 test('finds nothing where there is no folder', async () => {

@@ -2,7 +2,8 @@ import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { systemCodeOf } from '../errors.ts'
-import { crc32c } from './crc32c.ts'
+import { maskedCrcOf, UnsoundFile, VarintReader, type BlockHandle } from './level-format.ts'
+import { liveTables } from './live-tables.ts'
 
 /**
  * Proves the tables of LevelDB before LevelDB reads them: it trusts them (neither paranoid_checks nor
@@ -20,26 +21,19 @@ const FOOTER_BYTES = 48
 const MAGIC = Buffer.from('57fb808b247547db', 'hex')
 const TRAILER_BYTES = 5
 const NOT_COMPRESSED = 0
-const CRC_MASK_DELTA = 0xa282ead8
 
-/** A part of a table file. */
-interface BlockHandle {
-  readonly offset: number
-  readonly size: number
-}
-
-/** The table files in the folder of a LevelDB that are not what was written; none where there is no folder. */
+/**
+ * The tables of the LevelDB in a folder that are not what was written. What its manifest does not name is left out:
+ * LevelDB removes that unread, and a node that was killed leaves such tables half written.
+ */
 export async function findUnsoundTables(path: string): Promise<string[]> {
-  const unsound: string[] = []
-  for (const name of await tableNames(path)) {
-    if (!(await isSoundFile(join(path, name)))) unsound.push(name)
-  }
-  return unsound
+  const live = await liveTables(path)
+  return await unsoundOf(path, (name) => live.has(Number.parseInt(name, 10)))
 }
 
-/** Removes the unsound tables, so that LevelDB's repair does not meet them. */
+/** Removes every table that is not sound, so that LevelDB's repair does not meet it. */
 export async function removeUnsoundTables(path: string): Promise<void> {
-  for (const name of await findUnsoundTables(path)) {
+  for (const name of await unsoundOf(path, () => true)) {
     await rm(join(path, name), { recursive: true, force: true })
   }
 }
@@ -56,12 +50,18 @@ export function isSoundTable(file: Buffer): boolean {
     for (const handle of blocks) contentsOf(file, handle)
     return true
   } catch (error) {
-    if (error instanceof UnsoundTable) return false
+    if (error instanceof UnsoundFile) return false
     throw error
   }
 }
 
-class UnsoundTable extends Error {}
+async function unsoundOf(path: string, isWanted: (name: string) => boolean): Promise<string[]> {
+  const unsound: string[] = []
+  for (const name of (await tableNames(path)).filter(isWanted)) {
+    if (!(await isSoundFile(join(path, name)))) unsound.push(name)
+  }
+  return unsound
+}
 
 async function tableNames(path: string): Promise<string[]> {
   try {
@@ -87,22 +87,16 @@ async function isSoundFile(path: string): Promise<boolean> {
 function contentsOf(file: Buffer, { offset, size }: BlockHandle): Buffer {
   const end = offset + size
   const block = file.subarray(offset, end + TRAILER_BYTES)
-  if (block.length !== size + TRAILER_BYTES) throw new UnsoundTable('a block lies outside')
+  if (block.length !== size + TRAILER_BYTES) throw new UnsoundFile('a block lies outside')
   const check = block.readUInt32LE(size + 1)
-  if (check !== maskOf(crc32c(block.subarray(0, size + 1))))
-    throw new UnsoundTable('a check is wrong')
-  if (block[size] !== NOT_COMPRESSED) throw new UnsoundTable('a block is compressed')
+  if (check !== maskedCrcOf(block.subarray(0, size + 1))) throw new UnsoundFile('a check is wrong')
+  if (block[size] !== NOT_COMPRESSED) throw new UnsoundFile('a block is compressed')
   return block.subarray(0, size)
-}
-
-/** LevelDB masks a check that lies among what is checked. */
-function maskOf(crc: number): number {
-  return ((((crc >>> 15) | (crc << 17)) >>> 0) + CRC_MASK_DELTA) >>> 0
 }
 
 /** The handles that an index block or metaindex block has as its values. */
 function handlesIn(block: Buffer): BlockHandle[] {
-  if (block.length < 4) throw new UnsoundTable('a block is too short')
+  if (block.length < 4) throw new UnsoundFile('a block is too short')
   const restartCount = block.readUInt32LE(block.length - 4)
   const reader = new VarintReader(block.subarray(0, block.length - 4 * (restartCount + 1)))
   const handles: BlockHandle[] = []
@@ -114,40 +108,4 @@ function handlesIn(block: Buffer): BlockHandle[] {
     handles.push(new VarintReader(value).handle())
   }
   return handles
-}
-
-/** Reads little-endian numbers of seven bits a byte. */
-class VarintReader {
-  readonly #bytes: Buffer
-  #at = 0
-
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes
-  }
-
-  get isAtEnd(): boolean {
-    return this.#at >= this.#bytes.length
-  }
-
-  varint(): number {
-    let value = 0
-    for (let factor = 1; factor < 2 ** 49; factor *= 128) {
-      const byte = this.#bytes[this.#at]
-      if (byte === undefined) throw new UnsoundTable('a number is cut off')
-      this.#at += 1
-      value += (byte & 0x7f) * factor
-      if (byte < 0x80) return value
-    }
-    throw new UnsoundTable('a number is too long')
-  }
-
-  handle(): BlockHandle {
-    return { offset: this.varint(), size: this.varint() }
-  }
-
-  skip(bytes: number): Buffer {
-    const skipped = this.#bytes.subarray(this.#at, this.#at + bytes)
-    this.#at += bytes
-    return skipped
-  }
 }

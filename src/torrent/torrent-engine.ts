@@ -12,6 +12,7 @@ import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
 import { BlockSource, unusedChunkStore, type VerifiedBytes } from './block-source.ts'
+import { growHeapGenerously } from './heap-growth.ts'
 import { encodeTorrentFile } from './metainfo.ts'
 import { OriginOnce } from './origin-once.ts'
 import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
@@ -113,6 +114,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
 
   static async open(options: TorrentEngineOptions): Promise<TorrentEngine> {
     useWireSockets()
+    growHeapGenerously()
     const client = new WebTorrent({ ...QUIET_CLIENT, peerId: makePeerId() })
     await once(client, 'listening', { signal: deadline(READY_TIMEOUT_MS) })
     // Connections come in through the peer port, which tells BitTorrent from questions between nodes.

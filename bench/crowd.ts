@@ -16,7 +16,7 @@ import { median } from './statistics.ts'
 import { openWorkDirectory } from './work-directory.ts'
 
 const KNOWN: Readonly<Record<string, () => Contender>> = {
-  ddocker: () => ddocker(),
+  ddocker: () => ddocker({ nodeFlags: options.nodeFlags }),
   libtorrent: () => libtorrent(),
   'libtorrent-super-seeding': () => libtorrent({ superSeeding: true }),
   webtorrent: () => webtorrent(),
@@ -27,6 +27,7 @@ const options = measureOptions({
   rate: '50mbit',
   repetitions: 3,
   contenders: Object.keys(KNOWN).join(','),
+  nodeFlags: '',
 })
 
 const contenders = options.contenders.split(',').map((name) => {

@@ -24,7 +24,7 @@ interface Run {
 const MB = 1e6
 const GIB = 2 ** 30
 const KNOWN: Readonly<Record<string, () => Contender>> = {
-  ddocker: () => ddocker({ byDoor: true }),
+  ddocker: () => ddocker({ byDoor: true, nodeFlags: options.nodeFlags }),
   'plain-http': plainHttp,
   libtorrent: () => libtorrent(),
   webtorrent: () => webtorrent(),
@@ -33,6 +33,7 @@ const options = measureOptions({
   blob: GIB,
   repetitions: 3,
   contenders: Object.keys(KNOWN).join(','),
+  nodeFlags: '',
 })
 
 const contenders = options.contenders.split(',').map((name) => {

@@ -23,19 +23,16 @@ export interface BenchNode {
 /**
  * ddocker nodes of a closed swarm, one process each. The leechers pull by the `pull` operation, or through their
  * registry door where `byDoor` is set.
- * @param wrappers a command line before node, such as a profiler, for the seed and for the leechers
+ * @param nodeFlags for every node, such as `--cpu-prof --cpu-prof-dir=/tmp`
  */
 export function ddocker({
   byDoor = false,
-  nodeArguments = () => [],
-}: {
-  byDoor?: boolean
-  nodeArguments?: (index: number) => readonly string[]
-} = {}): Contender {
+  nodeFlags = '',
+}: { byDoor?: boolean; nodeFlags?: string } = {}): Contender {
   return {
     name: 'ddocker',
     settings: { swarm: 'closed', pullBy: byDoor ? 'registry door' : 'pull --no-load' },
-    open: async (arena) => openLineup(arena, { byDoor, nodeArguments }),
+    open: async (arena) => openLineup(arena, { byDoor, nodeFlags }),
   }
 }
 
@@ -44,7 +41,7 @@ export async function openNodes(
   stack: AsyncDisposableStack,
   options: Pick<Arena, 'directory' | 'hosts'> & {
     count: number
-    nodeArguments?: (index: number) => readonly string[]
+    nodeFlags?: string
   },
 ): Promise<BenchNode[]> {
   const swarmKey = randomBytes(32).toString('hex')
@@ -71,14 +68,11 @@ export async function ask<Request, Result>(
 
 async function openLineup(
   arena: Arena,
-  {
-    byDoor,
-    nodeArguments,
-  }: { byDoor: boolean; nodeArguments: (index: number) => readonly string[] },
+  { byDoor, nodeFlags }: { byDoor: boolean; nodeFlags: string },
 ): Promise<Lineup> {
   await using opening = new AsyncDisposableStack()
   const count = arena.leechers + 1
-  const [seed, ...nodes] = await openNodes(opening, { ...arena, count, nodeArguments })
+  const [seed, ...nodes] = await openNodes(opening, { ...arena, count, nodeFlags })
   if (!seed) throw new TypeError('a line-up without a seed')
   await ask(seed.operations.import, { path: arena.image.layoutPath, name: IMAGE })
   const opened = opening.move()
@@ -95,10 +89,10 @@ async function openNode(
     index: number
     discovery: string
     swarmKey: string
-    nodeArguments?: (index: number) => readonly string[]
+    nodeFlags?: string
   },
 ): Promise<BenchNode> {
-  const { directory, hosts, index, discovery, swarmKey, nodeArguments } = options
+  const { directory, hosts, index, discovery, swarmKey, nodeFlags = '' } = options
   const host = hosts?.[index]
   const dataDir = join(directory, `ddocker-${index}`)
   stack.defer(async () => rm(dataDir, { recursive: true, force: true }))
@@ -109,7 +103,7 @@ async function openNode(
       dataDir,
       nodeName: `node${index}`,
       ...(host && { host }),
-      env: { NODE_OPTIONS: nodeArguments?.(index).join(' ') },
+      wrapper: nodeFlags === '' ? [] : ['bash', '-c', `exec "$0" ${nodeFlags} "$@"`],
     }),
   )
   return { node, operations: connectNode(dataDir) }

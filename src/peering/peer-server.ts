@@ -74,6 +74,9 @@ export class PeerServer implements AsyncDisposable {
     this.#log = options.log ?? silentLog
     this.#http = createHttpServer({ keepAliveTimeout: 60_000, requestTimeout: 30_000 })
     this.#http.on('request', (request, response) => void this.#onRequest(request, response))
+    // Without a word: a client that began with an encrypted handshake says a plain one after that, and
+    // Transmission 3 reads what it got before as the beginning of the answer.
+    this.#http.on('clientError', (_error, socket) => socket.destroy())
     this.#front = createServer({ noDelay: true, pauseOnConnect: false })
     this.#front.maxConnections = MAX_CONNECTIONS
     this.#front.on('connection', (socket) => this.#onConnection(socket))

@@ -126,6 +126,19 @@ test('garbage on the peer port ends connections, never the server; BitTorrent is
   )
 })
 
+test('an encrypted handshake is closed without a word, so that the client says a plain one', async () => {
+  await using server = await startServer()
+  const socket = connect({ port: server.port, host: '127.0.0.1' })
+  const heard: Buffer[] = []
+  socket.on('data', (bytes: Buffer) => heard.push(bytes))
+  // A reset says no more than the end does.
+  socket.on('error', () => {})
+  // Message stream encryption begins with a public key of 96 bytes, which look like noise.
+  socket.write(Buffer.concat([Buffer.from([0xb0]), randomBytes(95)]))
+  await new Promise((closed) => socket.once('close', closed))
+  assert.equal(Buffer.concat(heard).toString(), '')
+})
+
 test('the directory forgets nobody who is silent for a moment, and leaves out who is banned', () => {
   const directory = new PeerDirectory('f'.repeat(64))
   const peer = directory.meet({ ...self, peerPort: 7 }, '::ffff:10.0.0.7', 1000)

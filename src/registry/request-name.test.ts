@@ -33,7 +33,7 @@ test('finds the name before the last of the words in a path', async () => {
       assert.equal(asked?.verb, kind === 'blobs' ? 'blob' : 'manifest')
       assert.equal(asked?.name.repository, text.includes('/') ? text : `library/${text}`)
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   )
 })
 
@@ -42,7 +42,7 @@ test('answers any path, and asks only for names and references of the grammar', 
   const piece = fc.oneof(
     word,
     fc.constantFrom('..', '%2f', 'A', '', '?', '#', '%', 'sha256:0'),
-    fc.webPath(),
+    fc.string({ maxLength: 8 }).map(encodeURIComponent),
   )
   const path = fc.array(piece, { maxLength: 8 }).map((pieces) => `/v2/${pieces.join('/')}`)
   await fc.assert(
@@ -56,7 +56,7 @@ test('answers any path, and asks only for names and references of the grammar', 
         assert.ok(digest === undefined || isDigest(digest))
       }
     }),
-    { numRuns: 100 },
+    { numRuns: 60 },
   )
 })
 

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { Catalog } from '../catalog/catalog.ts'
@@ -12,6 +11,7 @@ import {
   type SwarmKey,
 } from '../membership/swarm-key.ts'
 import { DiskBlobStore } from '../store/disk-blob-store.ts'
+import { makeFolder } from '../support/make-folder.ts'
 import type { Log } from '../telemetry/log.ts'
 import { rebuildCatalog } from '../transfer/catalog-rebuild.ts'
 
@@ -46,7 +46,7 @@ export async function openHoldings(
 
 async function makeDataDir(dataDir: string): Promise<void> {
   try {
-    await mkdir(join(dataDir, 'keys'), { recursive: true, mode: 0o700 })
+    await makeFolder(join(dataDir, 'keys'), { mode: 0o700 })
   } catch (cause) {
     const code = systemCodeOf(cause)
     throw new OperationError(

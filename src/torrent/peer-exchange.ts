@@ -65,12 +65,15 @@ export class PeerExchange {
   }
 }
 
-/** Where the peer behind a wire listens: its address with the port of its extended handshake (BEP 10, `p`). */
+/**
+ * Where the peer behind a wire listens: where we dialed it; else its address with the port of its extended
+ * handshake (BEP 10, `p`), which clients such as libtorrent say only to whom they dial.
+ */
 export function endpointOf(wire: Wire): PeerEndpoint | undefined {
-  const port = wire.peerExtendedHandshake['p']
-  if (typeof port !== 'number' || !isPort(port) || wire.remoteAddress === undefined)
-    return undefined
-  return { host: wire.remoteAddress.replace(/^::ffff:/, ''), port }
+  const { type, remoteAddress, remotePort, peerExtendedHandshake } = wire
+  const port = type.endsWith('Outgoing') ? remotePort : peerExtendedHandshake['p']
+  if (typeof port !== 'number' || !isPort(port) || remoteAddress === undefined) return undefined
+  return { host: remoteAddress.replace(/^::ffff:/, ''), port }
 }
 
 function send(wire: Wire, peers: readonly PeerEndpoint[]): void {

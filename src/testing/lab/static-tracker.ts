@@ -32,15 +32,19 @@ export async function startStaticTracker(
   }
 }
 
-// BEP 23: four bytes of address and two of port for each peer.
 function announceAnswer(peers: readonly string[]): Buffer {
-  const compact = Buffer.concat(
+  const compact = compactAddresses(peers)
+  const head = `d8:intervali60e5:peers${compact.length}:`
+  return Buffer.concat([Buffer.from(head), compact, Buffer.from('e')])
+}
+
+/** Four bytes of address and two of port for each peer (BEP 23). @param peers `address:port`, IPv4 */
+export function compactAddresses(peers: readonly string[]): Buffer {
+  return Buffer.concat(
     peers.map((peer) => {
       const [address = '', port = ''] = peer.split(':')
       const number = Number(port)
       return Buffer.from([...address.split('.').map(Number), number >> 8, number & 255])
     }),
   )
-  const head = `d8:intervali60e5:peers${compact.length}:`
-  return Buffer.concat([Buffer.from(head), compact, Buffer.from('e')])
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 
 import { Catalog } from '../catalog/catalog.ts'
 import type { Config } from '../config/options.ts'
-import { OperationError, systemCodeOf } from '../errors.ts'
+import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
 import { openNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
 import {
   openSwarmKey,
@@ -11,6 +11,7 @@ import {
   type SwarmKey,
 } from '../membership/swarm-key.ts'
 import { DiskBlobStore } from '../store/disk-blob-store.ts'
+import { diskError } from '../support/disk-error.ts'
 import { makeFolder } from '../support/make-folder.ts'
 import type { Log } from '../telemetry/log.ts'
 import { rebuildCatalog } from '../transfer/catalog-rebuild.ts'
@@ -23,11 +24,25 @@ export interface Holdings {
   readonly swarmKey: SwarmKey
 }
 
-/** The data directory: keys, catalog (whose lock keeps a second node out), blobs. */
-export async function openHoldings(
-  config: Config,
-  { log, rooms }: { log: Log; rooms: AsyncDisposableStack },
-): Promise<Holdings> {
+interface OpenOptions {
+  readonly log: Log
+  readonly rooms: AsyncDisposableStack
+}
+
+/**
+ * The data directory: keys, catalog (whose lock keeps a second node out), blobs.
+ * @throws OperationError DATA_DIR_UNUSABLE, DATA_DIR_IN_USE, DISK_FULL, DISK_READ_ONLY, SWARM_KEY_INVALID
+ */
+export async function openHoldings(config: Config, options: OpenOptions): Promise<Holdings> {
+  const { dataDir } = config
+  try {
+    return await openAll(config, options)
+  } catch (error) {
+    throw diskError(error, `data directory ${dataDir}: wanted one that can be written`)
+  }
+}
+
+async function openAll(config: Config, { log, rooms }: OpenOptions): Promise<Holdings> {
   const { dataDir } = config
   await makeDataDir(dataDir)
   const swarmKey = await swarmKeyOf(config)
@@ -40,20 +55,33 @@ export async function openHoldings(
     }),
   )
   const store = rooms.use(await DiskBlobStore.open({ dataDir, log }))
-  if (catalog.isFresh || catalog.wasCutOff) await rebuildCatalog({ store, catalog, log })
+  if (catalog.isFresh) await rebuildCatalog({ store, catalog, log })
+  else if (catalog.wasCutOff) rebuildMeanwhile({ store, catalog, log }, rooms)
   return { store, catalog, identity, swarmKey }
+}
+
+/** After a kill the catalog may lack its last entries: they are looked for while the node serves. */
+function rebuildMeanwhile(
+  parts: { store: DiskBlobStore; catalog: Catalog; log: Log },
+  rooms: AsyncDisposableStack,
+): void {
+  const stop = new AbortController()
+  const rebuilding = rebuildCatalog({ ...parts, signal: stop.signal }).catch((error: unknown) => {
+    if (!stop.signal.aborted) parts.log.warn({ error: messageOf(error) }, 'catalog not completed')
+  })
+  rooms.defer(async () => {
+    stop.abort()
+    await rebuilding
+  })
 }
 
 async function makeDataDir(dataDir: string): Promise<void> {
   try {
     await makeFolder(join(dataDir, 'keys'), { mode: 0o700 })
   } catch (cause) {
-    const code = systemCodeOf(cause)
-    throw new OperationError(
-      code === 'EROFS' ? 'DISK_READ_ONLY' : code === 'ENOSPC' ? 'DISK_FULL' : 'DATA_DIR_UNUSABLE',
-      `data directory ${dataDir}: wanted a directory that can be written, found ${code ?? 'an error'}`,
-      { cause },
-    )
+    if (systemCodeOf(cause) !== 'ENOENT') throw cause
+    const message = `data directory ${dataDir}: wanted one that can be written, found ENOENT`
+    throw new OperationError('DATA_DIR_UNUSABLE', message, { cause })
   }
 }
 

@@ -9,6 +9,7 @@ import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { abortable } from '../support/deadline.ts'
+import { pause } from '../support/pause.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { BlobFetcher } from './blob-fetcher.ts'
@@ -40,6 +41,8 @@ const SETTLE_MS = 300
 const RESOLVE_MS = 2500
 // HEAD by tag, GET by tag, GET by digest: one pull asks several times.
 const FRESH_MS = 2000
+const ATTEMPTS = 3
+const PAUSE_MS = 500
 
 /**
  * What a name means: among the swarm's nodes the newest signed record decides (upstream will decide for its own
@@ -100,13 +103,20 @@ export class ImageResolver {
     return { digest, mediaType, bytes }
   }
 
-  /** @throws OperationError IMAGE_UNKNOWN */
+  /**
+   * The manifest a reference means; asks again for a moment, as nodes that have just started have yet to meet.
+   * @throws OperationError IMAGE_UNKNOWN
+   */
   async require(
     reference: Reference,
     { signal }: { signal: AbortSignal },
   ): Promise<ResolvedManifest> {
-    const manifest = await this.find(reference, { signal })
-    if (manifest) return manifest
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      const manifest = await this.find(reference, { signal })
+      if (manifest) return manifest
+      if (attempt < ATTEMPTS) await pause(PAUSE_MS, signal)
+      signal.throwIfAborted()
+    }
     const digest = await this.resolve(reference, { signal })
     throw new OperationError(
       'IMAGE_UNKNOWN',

@@ -5,7 +5,7 @@ import { buffer, text } from 'node:stream/consumers'
 import { test } from 'node:test'
 
 import { DockerDaemon } from './docker-daemon.ts'
-import { answerJson, startFakeEngine, type FakeAnswers } from './fake-engine.ts'
+import { answerJson, startFakeEngine, type FakeAnswers } from '../testing/fake-engine.ts'
 
 const ID = `sha256:${'a'.repeat(64)}`
 

@@ -16,7 +16,7 @@ import {
   MANIFEST_TYPE,
   saveEntries,
   type FixtureEntry,
-} from './archive-fixtures.ts'
+} from '../testing/archive-fixtures.ts'
 import { readImageArchive } from './image-archive.ts'
 import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 

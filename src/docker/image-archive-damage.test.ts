@@ -7,7 +7,7 @@ import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { array, assert as check, asyncProperty, constantFrom, nat } from 'fast-check'
 
 import { isOperationError } from '../errors.ts'
-import { inPieces, makeImage, makeTar, saveEntries, withSize } from './archive-fixtures.ts'
+import { inPieces, makeImage, makeTar, saveEntries, withSize } from '../testing/archive-fixtures.ts'
 import { readImageArchive } from './image-archive.ts'
 import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 
 import type { Digest } from '../oci/digest.ts'
-import { INDEX_TYPE, inPieces, MANIFEST_TYPE } from './archive-fixtures.ts'
+import { INDEX_TYPE, inPieces, MANIFEST_TYPE } from '../testing/archive-fixtures.ts'
 import { importPath, readImageArchive, type ArchivedImage } from './image-archive.ts'
 import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 

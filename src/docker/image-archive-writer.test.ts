@@ -15,7 +15,7 @@ import {
   makeTar,
   MANIFEST_TYPE,
   saveEntries,
-} from './archive-fixtures.ts'
+} from '../testing/archive-fixtures.ts'
 import { writeImageArchive } from './image-archive-writer.ts'
 import { importPath, readImageArchive } from './image-archive.ts'
 import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'

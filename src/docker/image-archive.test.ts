@@ -15,7 +15,7 @@ import {
   saveEntries,
   withSize,
   type FixtureEntry,
-} from './archive-fixtures.ts'
+} from '../testing/archive-fixtures.ts'
 import { readImageArchive } from './image-archive.ts'
 import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 

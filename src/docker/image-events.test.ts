@@ -3,7 +3,7 @@ import { test } from 'node:test'
 
 import { OperationError } from '../errors.ts'
 import { DockerDaemon } from './docker-daemon.ts'
-import { startFakeEngine } from './fake-engine.ts'
+import { startFakeEngine } from '../testing/fake-engine.ts'
 import { followImageEvents, parseImageEvent, type ImageEvent } from './image-events.ts'
 
 const ID = `sha256:${'a'.repeat(64)}`

@@ -5,9 +5,9 @@ import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
 
 import { digestOf } from '../oci/digest.ts'
-import { makeImage, makeTar, saveEntries, type FixtureImage } from './archive-fixtures.ts'
+import { makeImage, makeTar, saveEntries, type FixtureImage } from '../testing/archive-fixtures.ts'
 import { DockerDaemon } from './docker-daemon.ts'
-import { answerJson, startFakeEngine, type FakeAnswers } from './fake-engine.ts'
+import { answerJson, startFakeEngine, type FakeAnswers } from '../testing/fake-engine.ts'
 import { exportImages, type ExportOptions } from './image-export.ts'
 import { MemoryBlobSink } from '../testing/memory-blob-sink.ts'
 

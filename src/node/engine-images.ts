@@ -172,14 +172,13 @@ export class EngineImages {
       }
     }
     const { log } = this.#options
-    const images = await exportImages({ daemon, names, sink, signal, onFailure, log })
     let countedBytes = 0
-    for (const image of images) {
-      outcome.images.push(
-        ...(await this.#note(image, { newBytes: sink.newBytes - countedBytes, report })),
-      )
+    const onImage = async (image: HeldImage) => {
+      const newBytes = sink.newBytes - countedBytes
       countedBytes = sink.newBytes
+      outcome.images.push(...(await this.#note(image, { newBytes, report })))
     }
+    await exportImages({ daemon, names, sink, signal, onImage, onFailure, log })
   }
 
   async #note(

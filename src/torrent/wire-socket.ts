@@ -102,7 +102,9 @@ class WireSocket {
           socket.uncork()
         })
       }
-      return socket.write(bytes)
+      // Small messages come as Uint8Array, and making a Buffer of one without a copy allocates outside the heap:
+      // measured, 5 % of a leecher's time (bench/seed-to-leecher.ts).
+      return socket.write(Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes))
     }
   }
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import libtorrent as lt
 
@@ -46,6 +47,11 @@ def fetch(peers):
     print('done', flush=True)
 
 
+# It begins in threads of its own; whoever is refused before tries again only after a minute.
+wanted = {'seed': lt.torrent_status.seeding, 'leecher': lt.torrent_status.downloading}[options['role']]
+while handle.status().state != wanted or not session.is_listening():
+    time.sleep(0.05)
+time.sleep(0.5)
 print('ready', flush=True)
 for line in sys.stdin:
     order, _, argument = line.strip().partition(' ')

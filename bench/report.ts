@@ -65,7 +65,7 @@ export function resultsPage(rows: readonly Row[]): string {
     '',
     `Commit ${row.commit}, ${new Date(row.atMs).toISOString()}, ${machineOf(row)}.`,
     '',
-    '```json',
+    '```text',
     ...paramLines(row),
     '```',
     '',

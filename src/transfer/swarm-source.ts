@@ -105,16 +105,24 @@ export class SwarmSource {
     try {
       await catalog.putTorrent(torrent)
       transfer.onMoving(partial)
+      download.progress.once('piece', () => this.#announce(torrent))
       for (const { peer } of holders) download.dial(addressOf(peer))
       await this.#untilComplete(transfer, { ...options, download, signal })
       await this.#commit(transfer, { torrent, partial, holders })
     } catch (error) {
       transfer.onFailed(error)
+      this.#options.discovery.withdraw(rendezvousAtInfoHash(torrent.infoHash))
       await download[Symbol.asyncDispose]()
       throw error
     } finally {
       this.#moving.delete(torrent.infoHash)
     }
+  }
+
+  /** Its first piece is here: a plain magnet link finds this node from now on. */
+  #announce({ infoHash }: TorrentRecord): void {
+    const { discovery, isPublic } = this.#options
+    if (isPublic) discovery.announce(rendezvousAtInfoHash(infoHash))
   }
 
   /** Pieces come in by themselves; this finds more peers, and gives up when nothing comes any more. */

@@ -25,13 +25,17 @@ session = lt.session({
     'enable_lsd': False,
     'enable_upnp': False,
     'enable_natpmp': False,
-    'allow_multiple_connections_per_ip': True,
+    # Not otherwise: it then drops a peer that dials it and whose port it knows already.
+    'allow_multiple_connections_per_ip': options['listen'].startswith('127.'),
     # The laboratory's DHT is all loopback and private addresses.
     'dht_restrict_routing_ips': False,
     'dht_restrict_search_ips': False,
     'dht_ignore_dark_internet': False,
     'dht_prefer_verified_node_ids': False,
     'dht_enforce_node_id': False,
+    # All nodes of the laboratory's DHT share an address, which five packets a second would block
+    # for five minutes.
+    'dht_block_ratelimit': 1000000,
 })
 
 torrent = options['torrent']

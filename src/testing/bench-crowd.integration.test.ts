@@ -13,8 +13,10 @@ import { openNetwork } from './lab/network.ts'
 
 const LEECHERS = 8
 const BLOB_BYTES = 32 * 1024 * 1024
+// A busy machine makes it slower (1.2 idle, 1.8 at a load of 17), but hardly makes the seed send more: 1.05 to
+// 1.32 were seen; 1.77 with an origin that sends pieces twice.
 const MAX_RATIO = 2
-const MAX_COPIES = 2
+const MAX_COPIES = 1.5
 
 test('eight nodes that pull at once finish near the limit, and the seed sends the blob about once', async (t) => {
   if (!requireLab(t, ['linux', 'root', 'network'])) return

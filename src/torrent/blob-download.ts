@@ -6,6 +6,7 @@ import type { Torrent } from 'webtorrent'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
+import { BufferPool } from '../support/buffer-pool.ts'
 import type { TokenBucket } from '../support/token-bucket.ts'
 import { pieceHashOf } from './metainfo.ts'
 import { PieceDownload, type BlockPeer } from './piece-download.ts'
@@ -40,6 +41,8 @@ interface BlobDownloadOptions {
   /** pieces behind the first missing one that are fetched before all others */
   readonly window?: number
   readonly random?: () => number
+  /** where pieces are put together; shared by all downloads of a node */
+  readonly buffers?: BufferPool
   /** what all downloads of this node may take together */
   readonly limit?: TokenBucket | undefined
 }
@@ -73,7 +76,13 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   constructor(options: BlobDownloadOptions) {
     super()
-    this.#options = { window: DEFAULT_WINDOW, random: Math.random, limit: undefined, ...options }
+    this.#options = {
+      window: DEFAULT_WINDOW,
+      random: Math.random,
+      limit: undefined,
+      buffers: new BufferPool({ maxBytes: 0 }),
+      ...options,
+    }
     const { partial } = options
     this.#availability = new Uint16Array(partial.pieceCount)
     this.#taken = new Uint8Array(partial.pieceCount)
@@ -207,7 +216,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     if (index < 0) return undefined
     const piece = new PieceDownload<Link>({
       index,
-      length: this.#lengthOf(index),
+      bytes: this.#options.buffers.take(this.#lengthOf(index)),
       isSoleSource: this.#soleSource.has(index),
     })
     this.#taken[index] = 1
@@ -263,11 +272,16 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   }
 
   #onPiece(piece: PieceDownload<Link>): void {
-    const { index, bytes } = piece
+    const { index } = piece
     this.#release(piece)
+    const bytes = piece.takeBytes()
     const found = createHash('sha1').update(bytes).digest()
-    if (found.equals(pieceHashOf(this.#options.record, index))) void this.#keep(index, bytes)
-    else this.#onBadPiece(piece)
+    if (found.equals(pieceHashOf(this.#options.record, index))) {
+      void this.#keep(index, bytes)
+      return
+    }
+    this.#options.buffers.give(bytes)
+    this.#onBadPiece(piece)
   }
 
   async #keep(index: number, bytes: Buffer): Promise<void> {
@@ -279,6 +293,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       return
     } finally {
       this.#writingBytes -= bytes.length
+      this.#options.buffers.give(bytes)
     }
     if (this.#isClosed) return
     this.#missing -= 1
@@ -336,6 +351,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       if (piece.sources.size === 0 || piece.isSoleSource) {
         this.#pieces.delete(piece.index)
         this.#taken[piece.index] = 0
+        this.#options.buffers.give(piece.takeBytes())
       }
     }
     this.emit('peerLost')
@@ -382,7 +398,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   #bufferedBytes(): number {
     let bytes = this.#writingBytes
-    for (const piece of this.#pieces.values()) bytes += piece.bytes.length
+    for (const piece of this.#pieces.values()) bytes += piece.length
     return bytes
   }
 

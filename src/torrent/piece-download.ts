@@ -12,21 +12,24 @@ export interface BlockPeer {
  */
 export class PieceDownload<Peer extends BlockPeer> {
   readonly index: number
-  readonly bytes: Buffer
+  readonly length: number
   readonly blockCount: number
   /** after a wrong piece with several contributors: only one peer may fill it */
   readonly isSoleSource: boolean
   readonly sources = new Set<Peer>()
   owner: Peer | undefined
+  #bytes: Buffer | undefined
   #missing: number
   #nextFresh = 0
   readonly #received: Uint8Array
   readonly #asked: Peer[][]
 
-  constructor(options: { index: number; length: number; isSoleSource?: boolean }) {
+  /** @param options.bytes where the piece is put together: its own until {@link takeBytes} */
+  constructor(options: { index: number; bytes: Buffer; isSoleSource?: boolean }) {
     this.index = options.index
-    this.bytes = Buffer.allocUnsafeSlow(options.length)
-    this.blockCount = Math.ceil(options.length / BLOCK_BYTES)
+    this.length = options.bytes.length
+    this.#bytes = options.bytes
+    this.blockCount = Math.ceil(this.length / BLOCK_BYTES)
     this.isSoleSource = options.isSoleSource ?? false
     this.#missing = this.blockCount
     this.#received = new Uint8Array(this.blockCount)
@@ -38,7 +41,7 @@ export class PieceDownload<Peer extends BlockPeer> {
   }
 
   lengthOf(block: number): number {
-    return Math.min(BLOCK_BYTES, this.bytes.length - block * BLOCK_BYTES)
+    return Math.min(BLOCK_BYTES, this.length - block * BLOCK_BYTES)
   }
 
   /** The next block that nobody who delivers was asked for, or -1. */
@@ -73,14 +76,23 @@ export class PieceDownload<Peer extends BlockPeer> {
 
   /** Keeps a block. @returns whom else it was asked from, or undefined for a duplicate */
   onBlock(block: number, bytes: Uint8Array, peer: Peer): Peer[] | undefined {
-    if (this.#received[block] !== 0 || bytes.length !== this.lengthOf(block)) return undefined
-    this.bytes.set(bytes, block * BLOCK_BYTES)
+    if (!this.#bytes || this.#received[block] !== 0) return undefined
+    if (bytes.length !== this.lengthOf(block)) return undefined
+    this.#bytes.set(bytes, block * BLOCK_BYTES)
     this.#received[block] = 1
     this.#missing -= 1
     this.sources.add(peer)
     const others = (this.#asked[block] ?? []).filter((other) => other !== peer)
     this.#asked[block] = []
     return others
+  }
+
+  /** Ends the piece: its bytes go to the caller, and blocks that come late go nowhere. */
+  takeBytes(): Buffer {
+    const bytes = this.#bytes
+    if (!bytes) throw new TypeError(`the bytes of piece ${this.index} were taken before`)
+    this.#bytes = undefined
+    return bytes
   }
 
   #isFree(block: number): boolean {

@@ -107,7 +107,7 @@ test('request depth follows the rate, within its bounds and what the peer takes'
 test('a piece is whole when every block has come once, in any order, duplicates aside', () => {
   const peer: BlockPeer = { isStalled: false }
   const bytes = randomBytes(3 * BLOCK_BYTES + 5)
-  const piece = new PieceDownload({ index: 0, length: bytes.length })
+  const piece = new PieceDownload({ index: 0, bytes: Buffer.alloc(bytes.length) })
   assert.equal(piece.blockCount, 4)
   const blockOf = (block: number) => bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)
   for (const block of [3, 0, 2]) assert.deepEqual(piece.onBlock(block, blockOf(block), peer), [])
@@ -116,14 +116,15 @@ test('a piece is whole when every block has come once, in any order, duplicates 
   assert.equal(piece.isComplete, false)
   piece.onBlock(1, blockOf(1), peer)
   assert.ok(piece.isComplete)
-  assert.ok(piece.bytes.equals(bytes))
   assert.deepEqual([...piece.sources], [peer])
+  assert.ok(piece.takeBytes().equals(bytes))
+  assert.throws(() => piece.takeBytes(), TypeError)
 })
 
 test('blocks of a peer that fell silent are free for others, and cancelled there when they come', () => {
   const [slow, quick]: BlockPeer[] = [{ isStalled: false }, { isStalled: false }]
   assert.ok(slow && quick)
-  const piece = new PieceDownload<BlockPeer>({ index: 0, length: 2 * BLOCK_BYTES })
+  const piece = new PieceDownload<BlockPeer>({ index: 0, bytes: Buffer.alloc(2 * BLOCK_BYTES) })
   for (let block = piece.nextFree(); block >= 0; block = piece.nextFree())
     piece.onAsked(block, slow)
   assert.equal(piece.nextFree(), -1)

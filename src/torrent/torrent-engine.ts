@@ -8,6 +8,7 @@ import Peer from 'webtorrent/lib/peer.js'
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 import { deadline } from '../support/deadline.ts'
+import { BufferPool } from '../support/buffer-pool.ts'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
@@ -75,6 +76,7 @@ const READY_TIMEOUT_MS = 10_000
 const MAX_DIALED = 32
 const MAX_WIRES = 96
 const IDLE_MS = 120_000
+const MAX_IDLE_BUFFER_BYTES = 16 * 1024 * 1024
 const SWEEP_INTERVAL_MS = 30_000
 
 /**
@@ -88,6 +90,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   readonly #live = new Map<string, Promise<LiveTorrent | undefined>>()
   readonly #uploads: UploadQueue
   readonly #downloadLimit: TokenBucket | undefined
+  readonly #buffers = new BufferPool({ maxBytes: MAX_IDLE_BUFFER_BYTES })
   readonly #log: Log
   readonly #banned = new Set<string>()
   readonly #sweep: NodeJS.Timeout
@@ -221,7 +224,8 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     const { record, content, partial } = options
     const torrent = this.#add(record, partial)
     const limit = this.#downloadLimit
-    const download = partial && new BlobDownload({ torrent, record, partial, limit })
+    const download =
+      partial && new BlobDownload({ torrent, record, partial, limit, buffers: this.#buffers })
     const live: LiveTorrent = {
       torrent,
       record,

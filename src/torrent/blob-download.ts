@@ -9,6 +9,7 @@ import type { PartialBlob } from '../store/blob-store.ts'
 import { BufferPool } from '../support/buffer-pool.ts'
 import type { TokenBucket } from '../support/token-bucket.ts'
 import { pieceHashOf } from './metainfo.ts'
+import { PieceAvailability } from './piece-availability.ts'
 import { PieceDownload, type BlockPeer } from './piece-download.ts'
 import { BLOCK_BYTES } from './piece-length.ts'
 import { pickPiece, requestDepth } from './piece-picker.ts'
@@ -62,7 +63,7 @@ const MAX_BUFFERED_BYTES = 48 * 1024 * 1024
 export class BlobDownload extends EventEmitter<DownloadEvents> {
   readonly #options: Required<BlobDownloadOptions>
   readonly #links = new Map<Wire, Link>()
-  readonly #availability: Uint16Array
+  readonly #availability: PieceAvailability
   /** 1: in progress, being written, or here */
   readonly #taken: Uint8Array
   readonly #pieces = new Map<number, PieceDownload<Link>>()
@@ -84,7 +85,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       ...options,
     }
     const { partial } = options
-    this.#availability = new Uint16Array(partial.pieceCount)
+    this.#availability = new PieceAvailability(partial.pieceCount)
     this.#taken = new Uint8Array(partial.pieceCount)
     this.#missing = partial.pieceCount
     for (let index = 0; index < partial.pieceCount; index += 1) {
@@ -113,9 +114,9 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   addWire(wire: Wire): void {
     const link: Link = { wire, owned: new Set(), bytes: 0, isStalled: false, heardAtMs: Date.now() }
     this.#links.set(wire, link)
-    wire.on('have', (index: number) => this.#count(index, 1))
-    wire.on('bitfield', () => this.#countAll(wire))
-    wire.on('have-all', () => this.#countAll(wire))
+    wire.on('have', (index: number) => this.#availability.onHave(index))
+    wire.on('bitfield', () => this.#onBitfield(wire))
+    wire.on('have-all', () => this.#onBitfield(wire))
     wire.on('download', () => this.#onHeard(link))
     wire.once('close', () => this.#onClose(link))
     // Not before the handshake and the bitfield, which follow in this turn of the loop.
@@ -140,16 +141,8 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     this.removeAllListeners()
   }
 
-  #count(index: number, step: 1 | -1): void {
-    const count = this.#availability[index]
-    if (count !== undefined) this.#availability[index] = Math.max(0, count + step)
-  }
-
-  /** A whole bitfield is said once per wire, before any have: it is counted from scratch. */
-  #countAll(wire: Wire): void {
-    for (let index = 0; index < this.#availability.length; index += 1) {
-      if (wire.peerPieces.get(index)) this.#count(index, 1)
-    }
+  #onBitfield(wire: Wire): void {
+    this.#availability.onBitfield(wire)
     this.schedule()
   }
 
@@ -210,7 +203,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       window: this.#options.window,
       isWanted: (at) => this.#taken[at] === 0,
       isOffered: (at) => link.wire.peerPieces.get(at),
-      availability: (at) => this.#availability[at] ?? 0,
+      availability: (at) => this.#availability.of(at),
       random: this.#options.random,
     })
     if (index < 0) return undefined
@@ -341,9 +334,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   #onClose(link: Link): void {
     this.#links.delete(link.wire)
-    for (let index = 0; index < this.#availability.length; index += 1) {
-      if (link.wire.peerPieces.get(index)) this.#count(index, -1)
-    }
+    this.#availability.onGone(link.wire)
     for (const piece of link.owned) {
       piece.owner = undefined
       piece.onStalled()

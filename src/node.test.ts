@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { rm, writeFile } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
-import { digestOf } from './oci/digest.ts'
-import type { TransferStatus } from './status/node-status.ts'
+import { digestOf, hexOf, type Digest } from './oci/digest.ts'
+import { MEDIA_TYPES } from './oci/media-types.ts'
+import { hostPlatform } from './oci/platform.ts'
+import type { ImageStatus, TransferStatus } from './status/node-status.ts'
 import { openTestnet, writeLayout, type LayoutFixture, type TestNode } from './testing/testnet.ts'
 
 const MIB = 1024 * 1024
@@ -125,6 +127,49 @@ test('a node whose catalog was lost serves what it holds', async () => {
   assert.equal(pulled.bytes.peers, pulled.size)
 })
 
+test('of an image for two platforms the one that is here is served, the other is not said to be', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB])
+  const absent = digestOf('a manifest for another platform')
+  const index = await wrapInIndex(image, absent)
+  const [a, b] = [await net.start('a'), await net.start('b')]
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  for (const node of [a, b]) {
+    const served = await node.get('/v2/local/app/manifests/1')
+    assert.equal(served.headers.get('docker-content-digest'), index)
+    assert.equal((await node.get(`/v2/local/app/manifests/${image.manifest}`)).status, 200)
+    for (const method of ['HEAD', 'GET']) {
+      assert.equal((await node.get(`/v2/local/app/manifests/${absent}`, { method })).status, 404)
+    }
+    await assertLayersAt(node, image)
+  }
+  const pulled = await b.run(b.node.operations.pull, { reference: 'local/app:1', load: false })
+  assert.equal(pulled.digest, index)
+})
+
+test('an image that lacks a layer is not held whole, and its layer is not said to be there', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB, 1000])
+  const [layer] = image.layers
+  assert.ok(layer)
+  const [a, b] = [await net.start('a'), await net.start('b')]
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  const hex = hexOf(layer.digest)
+  await rm(join(a.dataDir, 'blobs/sha256', hex.slice(0, 2), hex))
+  const { images } = await a.run(a.node.operations.list, {})
+  assert.deepEqual(
+    images.map((held) => (held as ImageStatus).complete),
+    [false],
+  )
+  assert.equal((await b.get('/v2/local/app/manifests/1')).status, 200)
+  for (const method of ['HEAD', 'GET']) {
+    assert.equal((await b.get(`/v2/local/app/blobs/${layer.digest}`, { method })).status, 404)
+  }
+  await assert.rejects(b.run(b.node.operations.pull, { reference: 'local/app:1', load: false }), {
+    code: 'BLOB_UNKNOWN',
+  })
+})
+
 test('only members may order a warm-up', async () => {
   await using net = await openTestnet()
   const a = await net.start('a')
@@ -142,6 +187,28 @@ test('only members may order a warm-up', async () => {
   })
   assert.equal(answer.status, 403)
 })
+
+/** Puts an image index over the manifest of a layout, which names a manifest that is not there as well. */
+async function wrapInIndex(image: LayoutFixture, absent: Digest): Promise<Digest> {
+  const mediaType = MEDIA_TYPES.ociManifest
+  const { size } = await stat(join(image.path, 'blobs/sha256', hexOf(image.manifest)))
+  const { os, architecture } = hostPlatform()
+  const other = architecture === 'arm64' ? 'amd64' : 'arm64'
+  const manifests = [
+    { mediaType, digest: image.manifest, size, platform: { os, architecture } },
+    { mediaType, digest: absent, size: 500, platform: { os, architecture: other } },
+  ]
+  const bytes = Buffer.from(
+    JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests }),
+  )
+  const root = { mediaType: MEDIA_TYPES.ociIndex, digest: digestOf(bytes), size: bytes.length }
+  await writeFile(join(image.path, 'blobs/sha256', hexOf(root.digest)), bytes)
+  await writeFile(
+    join(image.path, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, manifests: [root] }),
+  )
+  return root.digest
+}
 
 async function assertLayersAt(node: TestNode, image: LayoutFixture): Promise<void> {
   for (const { digest, bytes } of image.layers) {

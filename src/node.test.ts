@@ -29,6 +29,23 @@ test('an image that one node imported is pulled through the door of another, all
   }
 })
 
+test('peer bytes are counted alike at both ends, whole blobs and pieces', async () => {
+  await using net = await openTestnet()
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB, 1000])
+  const [a, b] = [await net.start('a'), await net.start('b')]
+  await a.run(a.node.operations.import, { path: image.path, name: 'app:1' })
+  const pulled = await b.run(b.node.operations.pull, { reference: 'local/app:1', load: false })
+  const manifestBytes = (await (await b.get('/v2/local/app/manifests/1')).arrayBuffer()).byteLength
+  const counted = async (node: TestNode, direction: 'in' | 'out') => {
+    const text = await (await node.get('/metrics')).text()
+    return Number(
+      new RegExp(`ddocker_peer_bytes_total\\{direction="${direction}"\\} (\\d+)`).exec(text)?.[1],
+    )
+  }
+  assert.equal(await counted(b, 'in'), pulled.size + manifestBytes)
+  assert.equal(await counted(a, 'out'), pulled.size + manifestBytes)
+})
+
 test('what was pulled is pulled from the puller when the first holder is gone', async () => {
   await using net = await openTestnet()
   const image = await writeLayout(join(net.dir, 'image'), [3 * MIB, 10])

@@ -144,6 +144,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     isPublic,
     log,
     onBadPeer: (peer) => status.onBadPeer(peer),
+    onWholeBlob: (bytes) => metrics.countPeerBytes('in', bytes),
   })
   const fetcher = rooms.use(
     new BlobFetcher({
@@ -246,7 +247,13 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   return { ready, operations, [Symbol.asyncDispose]: () => opened.disposeAsync() }
 
   function peerHandlers(): PeerHandlers {
-    const answers = new PeerAnswers({ store, catalog, torrents, fetcher })
+    const answers = new PeerAnswers({
+      store,
+      catalog,
+      torrents,
+      fetcher,
+      onWholeBlob: (bytes) => metrics.countPeerBytes('out', bytes),
+    })
     return {
       hello: (caller, address) => {
         directory.meet(caller, address)

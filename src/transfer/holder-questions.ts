@@ -20,6 +20,8 @@ interface HolderQuestionsOptions {
   /** a torrent that is known to carry other content */
   readonly isRejected: (torrent: TorrentRecord) => boolean
   readonly ban: (peer: KnownPeer, reason: string) => void
+  /** told of the bytes of a blob that came whole */
+  readonly onWholeBlob?: ((bytes: number) => void) | undefined
   readonly log: Log
 }
 
@@ -118,6 +120,7 @@ export class HolderQuestions {
       throw new OperationError('NODE_UNREACHABLE', `${peer.nodeName} no longer has ${digest}`)
     await store.ingest(content, { digest, size, signal })
     peer.bytesFrom += size
+    this.#options.onWholeBlob?.(size)
     transfer.onMoving()
     transfer.onBytes('peers', size)
     transfer.onContribution({

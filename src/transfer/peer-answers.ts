@@ -12,6 +12,8 @@ interface PeerAnswersOptions {
   readonly catalog: Catalog
   readonly torrents: BlobTorrents
   readonly fetcher: BlobFetcher
+  /** told of the bytes of a small blob that is given away in one answer */
+  readonly onWholeBlob?: (bytes: number) => void
 }
 
 const MAX_RECORDS = 256
@@ -54,6 +56,8 @@ export class PeerAnswers {
     const { store } = this.#options
     const stored = await store.stat(digest)
     if (!stored || stored.size > MAX_WHOLE_BLOB_BYTES) return undefined
-    return { size: stored.size, content: await store.open(digest) }
+    const content = await store.open(digest)
+    this.#options.onWholeBlob?.(stored.size)
+    return { size: stored.size, content }
   }
 }

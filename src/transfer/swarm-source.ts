@@ -30,6 +30,8 @@ interface SwarmSourceOptions {
   readonly isPublic: boolean
   /** told of a peer that sent wrong bytes */
   readonly onBadPeer?: (peer: KnownPeer) => void
+  /** told of the bytes of a small blob, which came in one answer and not as pieces */
+  readonly onWholeBlob?: (bytes: number) => void
   readonly log?: Log
 }
 

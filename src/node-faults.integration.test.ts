@@ -15,7 +15,7 @@ const MIB = 1024 * 1024
 test('four 64 MiB layers stream at once from a slow seed: bytes in a second, every second, in little memory', async (t) => {
   await using dir = await tempDir()
   const image = await writeLayout(join(dir.path, 'image'), [64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB])
-  await using swarm = await startSwarm(['seed', 'puller'], {
+  await using swarm = await startSwarm({
     seedArgs: ['--upload-limit', '24MiB/s'],
   })
   const { seed, puller } = swarm
@@ -47,7 +47,7 @@ test('four 64 MiB layers stream at once from a slow seed: bytes in a second, eve
 test('with no seed left the body ends early within 30 s, and the next pull moves only what was missing', async () => {
   await using dir = await tempDir()
   const image = await writeLayout(join(dir.path, 'image'), [32 * MIB])
-  await using swarm = await startSwarm(['seed', 'puller'], {
+  await using swarm = await startSwarm({
     seedArgs: ['--upload-limit', '12MiB/s'],
   })
   const { seed, puller } = swarm
@@ -80,7 +80,7 @@ test('with no seed left the body ends early within 30 s, and the next pull moves
 test('a node killed at 60 % goes on from its verified pieces', async () => {
   await using dir = await tempDir()
   const image = await writeLayout(join(dir.path, 'image'), [48 * MIB])
-  await using swarm = await startSwarm(['seed', 'puller'], {
+  await using swarm = await startSwarm({
     seedArgs: ['--upload-limit', '12MiB/s'],
   })
   const { seed, puller } = swarm
@@ -117,10 +117,7 @@ interface Swarm extends AsyncDisposable {
   readonly puller: DdockerNode
 }
 
-async function startSwarm(
-  _names: readonly ['seed', 'puller'],
-  { seedArgs }: { seedArgs: readonly string[] },
-): Promise<Swarm> {
+async function startSwarm({ seedArgs }: { seedArgs: readonly string[] }): Promise<Swarm> {
   await using started = new AsyncDisposableStack()
   const swarmKey = randomBytes(32).toString('hex')
   const seed = started.use(

@@ -1,5 +1,4 @@
 import { createHash, type Hash } from 'node:crypto'
-import { Transform } from 'node:stream'
 
 import { OperationError } from '../errors.ts'
 
@@ -57,16 +56,4 @@ export class Digester {
   digest(): Digest {
     return parseDigest(`sha256:${this.#hash.digest('hex')}`)
   }
-}
-
-/** A pass-through stream that digests what flows; read `digester` after its end. */
-export function digestingStream(): { stream: Transform; digester: Digester } {
-  const digester = new Digester()
-  const stream = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      digester.update(chunk)
-      done(null, chunk)
-    },
-  })
-  return { stream, digester }
 }

@@ -130,10 +130,12 @@ export class ImageRegister {
   }
 
   async #announceImage(image: ImageRecord): Promise<void> {
-    const { discovery, keys, isPublic, catalog } = this.#options
+    const { discovery, keys, isPublic, catalog, store } = this.#options
     discovery?.announce(keys.image(image.digest))
     if (!isPublic || !discovery) return
     for (const blob of image.blobs) {
+      // What is not here, or not all of it, is announced when it comes.
+      if (!(await store.has(blob.digest))) continue
       const torrent = await catalog.torrentOf(blob.digest)
       if (torrent) discovery.announce(rendezvousAtInfoHash(torrent.infoHash))
     }

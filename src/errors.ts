@@ -124,6 +124,31 @@ const CODES = {
     exitCode: 1,
   },
   ENGINE_FAILED: { hint: "Read the engine's own log for the cause, then try again.", exitCode: 1 },
+  UPSTREAM_UNREACHABLE: {
+    hint: 'Check the registry and the way to it; what peers hold is served meanwhile.',
+    exitCode: 1,
+    retryable: true,
+  },
+  UPSTREAM_DENIED: {
+    hint: 'Log in to the registry as the user that runs the node (`docker login`), or name the file with --docker-config.',
+    exitCode: 1,
+  },
+  UPSTREAM_FAULTY: {
+    hint: 'The bytes were thrown away; tell whoever runs the registry, or the proxy in front of it.',
+    exitCode: 1,
+  },
+  UPSTREAM_ADDRESS_REFUSED: {
+    hint: 'If the registry is meant to be at this address, name it with --local-upstream or --insecure-upstream.',
+    exitCode: 1,
+  },
+  UPSTREAM_OFF: {
+    hint: 'Start the node with --upstream on to let it ask registries.',
+    exitCode: 1,
+  },
+  CREDENTIALS_INVALID: {
+    hint: 'Mend the Docker configuration file or the credential helper named above, or log in again.',
+    exitCode: 1,
+  },
   REQUEST_UNPROVEN: {
     hint: 'Check that both nodes have the same swarm key and that their clocks agree within a minute.',
     exitCode: 1,

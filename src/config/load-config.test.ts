@@ -53,6 +53,14 @@ test('without any word, every option has the default of the design', async () =>
     dockerHost: 'auto',
     upstream: true,
     insecureUpstreams: [],
+    localUpstreams: [],
+    upstreamCaFile: undefined,
+    dockerConfigFile: '/home/ada/.docker/config.json',
+    passCredentials: [],
+    accessLifetimeMs: 600_000,
+    tagFreshness: [],
+    offlineTags: true,
+    maxPushBytes: 32 * 1024 ** 3,
     maxDiskBytes: undefined,
     uploadBytesPerSecond: undefined,
     downloadBytesPerSecond: undefined,
@@ -132,6 +140,52 @@ const VALUES: { [Key in keyof Omit<Config, 'dataDir'>]: [string, Config[Key]][] 
     ['h:5000', ['h:5000']],
     ['A,b:1', ['a', 'b:1']],
     ['[::1]:5000', ['[::1]:5000']],
+  ],
+  localUpstreams: [
+    ['127.0.0.1:5000', ['127.0.0.1:5000']],
+    ['A,b:1', ['a', 'b:1']],
+    ['[::1]:5000', ['[::1]:5000']],
+  ],
+  upstreamCaFile: [
+    ['/ca.pem', '/ca.pem'],
+    ['none', undefined],
+    ['~/ca.pem', '/home/ada/ca.pem'],
+  ],
+  dockerConfigFile: [
+    ['none', undefined],
+    ['/c.json', '/c.json'],
+    ['c.json', '/somewhere/c.json'],
+  ],
+  passCredentials: [
+    ['ghcr.io', ['ghcr.io']],
+    ['A,b:1', ['a', 'b:1']],
+    ['h', ['h']],
+  ],
+  accessLifetimeMs: [
+    ['30s', 30_000],
+    ['0', 0],
+    ['2h', 7_200_000],
+  ],
+  tagFreshness: [
+    ['*=1m', [{ pattern: '*', ms: 60_000 }]],
+    [
+      'ghcr.io/a/*=500ms,*:latest=0',
+      [
+        { pattern: 'ghcr.io/a/*', ms: 500 },
+        { pattern: '*:latest', ms: 0 },
+      ],
+    ],
+    ['*:1=1d', [{ pattern: '*:1', ms: 86_400_000 }]],
+  ],
+  offlineTags: [
+    ['off', false],
+    ['on', true],
+    ['off', false],
+  ],
+  maxPushBytes: [
+    ['1GiB', 1024 ** 3],
+    ['none', Number.MAX_SAFE_INTEGER],
+    ['5MiB', 5 * 1024 ** 2],
   ],
   maxDiskBytes: [
     ['1MiB', 2 ** 20],

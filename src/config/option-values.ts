@@ -128,3 +128,43 @@ function checkAtLeast(bytes: number, atLeast: number, text: string): number {
   if (!Number.isSafeInteger(bytes)) throw unfit('a size that a disk can have', text)
   return bytes
 }
+
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+}
+
+/** Milliseconds of `500ms`, `30s`, `10m`, `12h`, `7d` or `0`. */
+export function parseDuration(text: string): number {
+  const match = /^(\d{1,6})(ms|s|m|h|d)$/.exec(text)
+  const unit = DURATION_UNITS[match?.[2] ?? '']
+  if (text === '0') return 0
+  if (!match || unit === undefined) throw unfit('a duration such as 30s, 10m or 12h', text)
+  return Number(match[1]) * unit
+}
+
+/** How long an answer of upstream about matching names is taken as fresh. */
+export interface TagFreshness {
+  /** of `registry/repository:tag`; `*` stands for anything, slashes too */
+  readonly pattern: string
+  readonly ms: number
+}
+
+/** `ghcr.io/acme/*=10m,*:latest=0`: the first pattern that matches counts. */
+export function parseTagFreshness(text: string): TagFreshness[] {
+  return parseList(text).map((rule) => {
+    const [pattern = '', duration] = rule.split('=')
+    if (duration === undefined || !/^[a-zA-Z0-9._:/*@-]+$/.test(pattern)) {
+      throw unfit('rules such as ghcr.io/acme/*=10m', rule)
+    }
+    return { pattern, ms: parseDuration(duration) }
+  })
+}
+
+/** A path, or `none`. */
+export function parsePathOrNone(text: string, host: HostFacts): string | undefined {
+  return text === 'none' ? undefined : parsePath(text, host)
+}

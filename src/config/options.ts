@@ -10,16 +10,20 @@ import {
   nodeNameOf,
   parseChoice,
   parseDockerHost,
+  parseDuration,
   parseHost,
   parseList,
   parseListenAddress,
   parseNodeName,
   parsePath,
+  parsePathOrNone,
   parsePort,
   parseRateLimit,
   parseRegistryHosts,
   parseSizeLimit,
+  parseTagFreshness,
   type ListenAddress,
+  type TagFreshness,
 } from './option-values.ts'
 
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'silent'] as const
@@ -46,6 +50,22 @@ export interface Config {
   readonly upstream: boolean
   /** registries that speak plain HTTP, lower-case host or host:port */
   readonly insecureUpstreams: readonly string[]
+  /** registries at loopback or link-local addresses that may be asked, lower-case host or host:port */
+  readonly localUpstreams: readonly string[]
+  /** absolute, PEM: authorities that registries are trusted by, besides the usual ones */
+  readonly upstreamCaFile: string | undefined
+  /** absolute: a config.json of Docker, with what this node logs in to registries by */
+  readonly dockerConfigFile: string | undefined
+  /** registries to which the Authorization header of a client is passed on, lower-case host or host:port */
+  readonly passCredentials: readonly string[]
+  /** how long a right to a private repository counts after upstream confirmed it, milliseconds */
+  readonly accessLifetimeMs: number
+  /** the first pattern that matches counts; without one upstream is asked every time */
+  readonly tagFreshness: readonly TagFreshness[]
+  /** whether the swarm's records say what a tag means while upstream cannot be reached */
+  readonly offlineTags: boolean
+  /** the largest blob that a client may push, bytes */
+  readonly maxPushBytes: number
   readonly maxDiskBytes: number | undefined
   readonly uploadBytesPerSecond: number | undefined
   readonly downloadBytesPerSecond: number | undefined
@@ -167,6 +187,73 @@ export const OPTIONS: OptionTable = {
     defaultFor: () => [],
     parse: parseRegistryHosts,
   },
+  localUpstreams: {
+    name: 'local-upstream',
+    placeholder: '<host...>',
+    help: 'registries on this host or at link-local addresses that may be asked',
+    defaultText: 'none',
+    isList: true,
+    defaultFor: () => [],
+    parse: parseRegistryHosts,
+  },
+  upstreamCaFile: {
+    name: 'upstream-ca',
+    placeholder: '<file>',
+    help: 'PEM file of authorities to trust for registries, besides the usual ones',
+    defaultText: 'none',
+    defaultFor: unlimited,
+    parse: parsePathOrNone,
+  },
+  dockerConfigFile: {
+    name: 'docker-config',
+    placeholder: '<file>',
+    help: "Docker's config.json with the logins of this node, or none",
+    defaultText: '$DOCKER_CONFIG/config.json, else ~/.docker/config.json',
+    defaultFor: defaultDockerConfig,
+    parse: parsePathOrNone,
+  },
+  passCredentials: {
+    name: 'pass-credentials',
+    placeholder: '<host...>',
+    help: "registries to which a client's own Authorization header is passed on",
+    defaultText: 'none',
+    isList: true,
+    defaultFor: () => [],
+    parse: parseRegistryHosts,
+  },
+  accessLifetimeMs: {
+    name: 'access-lifetime',
+    placeholder: '<duration>',
+    help: 'how long a right to a private repository counts after upstream confirmed it',
+    defaultText: '10m',
+    defaultFor: () => 600_000,
+    parse: parseDuration,
+  },
+  tagFreshness: {
+    name: 'tag-freshness',
+    placeholder: '<list>',
+    help: 'how long a tag is not asked for again, such as ghcr.io/acme/*=10m',
+    defaultText: 'none: upstream is asked every time',
+    isList: true,
+    defaultFor: () => [],
+    parse: parseTagFreshness,
+  },
+  offlineTags: {
+    name: 'offline-tags',
+    placeholder: '<on|off>',
+    help: "whether the swarm's signed records name images while upstream cannot be reached",
+    defaultText: 'on',
+    defaultFor: () => true,
+    parse: (text) => parseChoice(text, ['on', 'off']) === 'on',
+  },
+  maxPushBytes: {
+    name: 'max-push',
+    placeholder: '<size>',
+    help: 'the largest blob that may be pushed to the node',
+    defaultText: '32GiB',
+    defaultFor: () => 32 * 1024 ** 3,
+    parse: (text) => parseSizeLimit(text, MIN_DISK_BYTES) ?? Number.MAX_SAFE_INTEGER,
+  },
   maxDiskBytes: {
     name: 'max-disk',
     placeholder: '<size>',
@@ -226,6 +313,11 @@ function parseDiscoveryWords(text: string): string[] {
   const words = parseList(text)
   parseDiscovery(words)
   return words
+}
+
+function defaultDockerConfig({ environment, homeDir }: HostFacts): string {
+  const folder = environment['DOCKER_CONFIG']
+  return join(folder?.startsWith('/') ? folder : join(homeDir, '.docker'), 'config.json')
 }
 
 function defaultDataDir({ environment, homeDir, isRoot }: HostFacts): string {

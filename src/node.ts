@@ -30,6 +30,7 @@ import type { Log } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
 import { TorrentEngine } from './torrent/torrent-engine.ts'
 import { BlobFetcher } from './transfer/blob-fetcher.ts'
+import { BlobSources } from './transfer/blob-sources.ts'
 import { BlobTorrents } from './transfer/blob-torrents.ts'
 import { ImagePuller } from './transfer/image-puller.ts'
 import { ImageRegister } from './transfer/image-register.ts'
@@ -150,7 +151,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     new BlobFetcher({
       store,
       catalog,
-      swarm,
+      sources: new BlobSources({ store, catalog, swarm, log }),
       onEnded: (snapshot) => status.onTransferEnded(snapshot),
       onStoreRead: (bytes) => metrics.countBlobBytes('store', bytes),
       log,

@@ -17,6 +17,10 @@ export interface TransferRecord {
   readonly state: 'done' | 'failed'
   readonly startedAtMs: number
   readonly peers: readonly TransferPeer[]
+  /** what was waited for; older records have none */
+  readonly waits?: readonly { readonly what: string; readonly ms: number }[]
+  /** registry that could be asked */
+  readonly upstream?: string
   /** of the failure */
   readonly code?: string
 }

@@ -66,6 +66,8 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   readonly #availability: PieceAvailability
   /** 1: in progress, being written, or here */
   readonly #taken: Uint8Array
+  /** 1: counted as here */
+  readonly #isHere: Uint8Array
   readonly #pieces = new Map<number, PieceDownload<Link>>()
   readonly #soleSource = new Set<number>()
   #cursor = 0
@@ -87,10 +89,12 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     const { partial } = options
     this.#availability = new PieceAvailability(partial.pieceCount)
     this.#taken = new Uint8Array(partial.pieceCount)
+    this.#isHere = new Uint8Array(partial.pieceCount)
     this.#missing = partial.pieceCount
     for (let index = 0; index < partial.pieceCount; index += 1) {
       if (!partial.hasPiece(index)) continue
       this.#taken[index] = 1
+      this.#isHere[index] = 1
       this.#missing -= 1
     }
     this.#watch = setInterval(() => this.#onTick(), WATCH_INTERVAL_MS)
@@ -133,6 +137,20 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       this.#isScheduled = false
       this.#pump()
     })
+  }
+
+  /** A piece came from elsewhere and is in the partial blob: nobody is asked for it any more. */
+  onForeignPiece(index: number): void {
+    const piece = this.#pieces.get(index)
+    if (piece) {
+      this.#release(piece)
+      this.#options.buffers.give(piece.takeBytes())
+    }
+    if (this.#isClosed || this.#isHere[index] === 1) return
+    this.#taken[index] = 1
+    this.#onHere(index)
+    if (this.isComplete) this.#onComplete()
+    else this.schedule()
   }
 
   close(): void {
@@ -288,12 +306,18 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       this.#writingBytes -= bytes.length
       this.#options.buffers.give(bytes)
     }
-    if (this.#isClosed) return
-    this.#missing -= 1
-    this.#offer(index)
+    // Upstream may have been quicker.
+    if (this.#isClosed || this.#isHere[index] === 1) return
+    this.#onHere(index)
     this.emit('piece', index, bytes.length)
     if (this.isComplete) this.#onComplete()
     else this.schedule()
+  }
+
+  #onHere(index: number): void {
+    this.#isHere[index] = 1
+    this.#missing -= 1
+    this.#offer(index)
   }
 
   #offer(index: number): void {

@@ -3,9 +3,10 @@ import { isOperationError, messageOf, OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobStore, ByteRange } from '../store/blob-store.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
+import type { BlobSources } from './blob-sources.ts'
 import { BlobTransfer } from './blob-transfer.ts'
-import type { SwarmSource } from './swarm-source.ts'
 import { recordOf, type TransferSnapshot } from './transfer-record.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 /** A blob that can be read: here, or on its way here. */
 export interface ReadableBlob {
@@ -17,7 +18,7 @@ export interface ReadableBlob {
 interface BlobFetcherOptions {
   readonly store: BlobStore
   readonly catalog: Catalog
-  readonly swarm: SwarmSource
+  readonly sources: Pick<BlobSources, 'fetch'>
   /** told about every transfer that ended, and every read from the store */
   readonly onEnded?: (snapshot: TransferSnapshot) => void
   readonly onStoreRead?: (bytes: number) => void
@@ -27,7 +28,7 @@ interface BlobFetcherOptions {
 const MAX_RECENT = 200
 const MAX_UNDER_WAY = 256
 
-/** The one place that fetches blobs: from the store, else from the swarm; one transfer per digest at a time. */
+/** The one place that fetches blobs: from the store, else from swarm and upstream; one transfer per digest at a time. */
 export class BlobFetcher implements AsyncDisposable {
   readonly #options: BlobFetcherOptions
   readonly #log: Log
@@ -43,7 +44,7 @@ export class BlobFetcher implements AsyncDisposable {
   /** The blob as soon as it is known that it can be had; undefined where nobody has it. */
   async open(
     digest: Digest,
-    { signal }: { signal: AbortSignal },
+    { signal, route }: { signal: AbortSignal; route?: UpstreamRoute | undefined },
   ): Promise<ReadableBlob | undefined> {
     const { store, onStoreRead } = this.#options
     const stored = await store.stat(digest)
@@ -54,7 +55,7 @@ export class BlobFetcher implements AsyncDisposable {
           this.#readStored(digest, { range, signal: reading, onStoreRead }),
       }
     }
-    const transfer = await this.#start(digest)
+    const transfer = await this.#start(digest, { route })
     if (!(await transfer.isAvailable(signal))) {
       if (isOperationError(transfer.failure, 'BLOB_UNKNOWN')) return undefined
       throw transfer.failure
@@ -75,14 +76,26 @@ export class BlobFetcher implements AsyncDisposable {
     digest: Digest,
     {
       size,
+      route,
       signal,
       onTransfer,
-    }: { size?: number; signal: AbortSignal; onTransfer?: (t: BlobTransfer) => void },
+    }: {
+      size?: number
+      route?: UpstreamRoute | undefined
+      signal: AbortSignal
+      onTransfer?: (t: BlobTransfer) => void
+    },
   ): Promise<void> {
     if (await this.#options.store.has(digest)) return
-    const transfer = await this.#start(digest, size)
+    const transfer = await this.#start(digest, { route, knownSize: size })
     onTransfer?.(transfer)
     await transfer.settled(signal)
+  }
+
+  /** A blob on its way of which peers may have what is here. */
+  shared(digest: Digest): { size: number } | undefined {
+    const transfer = this.#moving.get(digest)?.transfer
+    return transfer?.state === 'moving' && transfer.isShared ? { size: transfer.size } : undefined
   }
 
   /** Transfers under way, then those that ended lately, newest first. */
@@ -100,14 +113,23 @@ export class BlobFetcher implements AsyncDisposable {
     await Promise.all([...this.#moving.values()].map(({ ended }) => ended))
   }
 
-  async #start(digest: Digest, knownSize?: number): Promise<BlobTransfer> {
+  async #start(
+    digest: Digest,
+    { route, knownSize }: { route?: UpstreamRoute | undefined; knownSize?: number | undefined },
+  ): Promise<BlobTransfer> {
     const running = this.#moving.get(digest)
-    if (running) return running.transfer
+    if (running) {
+      if (route) running.transfer.onRoute(route)
+      return running.transfer
+    }
     const { catalog } = this.#options
     const images = await catalog.imagesWithBlob(digest)
     const size = knownSize ?? (await catalog.descriptorOf(digest))?.size
     const joined = this.#moving.get(digest)
-    if (joined) return joined.transfer
+    if (joined) {
+      if (route) joined.transfer.onRoute(route)
+      return joined.transfer
+    }
     if (this.#moving.size >= MAX_UNDER_WAY) {
       throw new OperationError(
         'TRANSFER_STALLED',
@@ -115,6 +137,7 @@ export class BlobFetcher implements AsyncDisposable {
       )
     }
     const transfer = new BlobTransfer({ digest, images, ...(size !== undefined && { size }) })
+    if (route) transfer.onRoute(route)
     const ended = this.#run(transfer).finally(() => this.#onEnded(transfer))
     this.#moving.set(digest, { transfer, ended })
     return transfer
@@ -123,7 +146,7 @@ export class BlobFetcher implements AsyncDisposable {
   async #run(transfer: BlobTransfer): Promise<void> {
     try {
       const siblings = await this.#siblings(transfer)
-      await this.#options.swarm.fetch(transfer, siblings, this.#stop.signal)
+      await this.#options.sources.fetch(transfer, { siblings, signal: this.#stop.signal })
       transfer.onDone()
     } catch (error) {
       transfer.onFailed(error)

@@ -3,7 +3,8 @@ import { OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobFile, ByteRange, PartialBlob } from '../store/blob-store.ts'
 import { abortable } from '../support/deadline.ts'
-import type { SourceBytes, TransferSnapshot } from './transfer-record.ts'
+import type { SourceBytes, TransferSnapshot, TransferWait } from './transfer-record.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 /** Bytes received over one connection or answer. */
 interface Contribution {
@@ -12,7 +13,10 @@ interface Contribution {
   readonly bytes: number
 }
 
-const READ_BYTES = 256 * 1024
+// Large reads for few readers; many share a bound on what waits in their sockets.
+const MAX_READ_BYTES = 256 * 1024
+const MIN_READ_BYTES = 16 * 1024
+const ALL_READS_BYTES = 32 * 1024 * 1024
 // Held back until the digest of the whole has matched, so that a wrong blob never ends like a right one.
 const HELD_BACK_BYTES = 64 * 1024
 
@@ -33,9 +37,15 @@ export class BlobTransfer {
   #failure: unknown
   #partial: PartialBlob | undefined
   #isProven = false
+  #attempt = 1
+  #readers = 0
+  #route: UpstreamRoute | undefined
+  readonly #waits = new Map<TransferWait['what'], number>()
   #change = Promise.withResolvers<void>()
   readonly #contributions = new Map<string, Contribution>()
   lastProgressAtMs = Date.now()
+  /** peers may have the pieces that are here: a torrent proves them */
+  isShared = false
 
   constructor(options: { digest: Digest; size?: number; images: readonly Digest[] }) {
     this.digest = options.digest
@@ -56,8 +66,51 @@ export class BlobTransfer {
     return this.#failure
   }
 
+  /** Verified bytes that peers sent. */
+  get peerBytes(): number {
+    return this.#bytes.peers
+  }
+
+  /** Bytes that are not here yet. */
+  get missingBytes(): number {
+    const { store, peers, upstream } = this.#bytes
+    return this.#size - store - peers - upstream
+  }
+
+  /** Clients that read it now. */
+  get readers(): number {
+    return this.#readers
+  }
+
+  /** Where upstream has it, and by whose right it is asked for; undefined where nobody said so yet. */
+  get route(): UpstreamRoute | undefined {
+    return this.#route
+  }
+
+  /** Somebody who wants the blob knows where upstream has it; the latest word counts. */
+  onRoute(route: UpstreamRoute): void {
+    this.#route = route
+    this.#signalChange()
+  }
+
   onSize(size: number): void {
     this.#size = size
+  }
+
+  /** Time that passed while nothing else could be done. */
+  onWait(what: TransferWait['what'], ms: number): void {
+    this.#waits.set(what, (this.#waits.get(what) ?? 0) + Math.round(ms))
+  }
+
+  /** What came was not the blob: readers who were given some of it fail, the others wait for the next attempt. */
+  onRestart(): void {
+    this.#attempt += 1
+    this.#partial = undefined
+    this.#isProven = false
+    this.#state = 'waiting'
+    this.#bytes = { store: 0, peers: 0, upstream: 0 }
+    this.#firstByteMs = null
+    this.#signalChange()
   }
 
   /** It can be had: what is here already is counted, readers may begin. */
@@ -120,28 +173,75 @@ export class BlobTransfer {
     range: ByteRange,
     { openComplete, signal }: { openComplete: () => Promise<BlobFile>; signal: AbortSignal },
   ): AsyncIterable<Uint8Array> {
+    this.#readers += 1
+    try {
+      let offset = range.start
+      for await (const bytes of this.#readMoving(range, signal)) {
+        offset += bytes.length
+        yield bytes
+      }
+      if (offset > range.end) return
+      await using complete = await openComplete()
+      while (offset <= range.end) {
+        const bytes = await complete.read(offset, Math.min(this.#readBytes, range.end + 1 - offset))
+        offset += bytes.length
+        yield bytes
+      }
+    } finally {
+      this.#readers -= 1
+    }
+  }
+
+  /** What can be read while the blob is on its way; ends where the rest is in the store. */
+  async *#readMoving(range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    let attempt = this.#attempt
     let offset = range.start
     while (offset <= range.end) {
+      if (!(await this.isAvailable(signal))) throw this.#failure
       if (!this.#partial) await this.settled(signal)
-      if (this.#state === 'done' || !this.#partial) break
-      const end = await this.#freeUntil(offset, range, signal)
-      const bytes = await this.#readPiece(this.#partial, { offset, end, signal })
+      if (attempt !== this.#attempt) {
+        if (offset > range.start) throw wrongBytesGivenOut(this.digest)
+        attempt = this.#attempt
+      }
+      if (this.#state === 'done' || !this.#partial) return
+      const bytes = await this.#readNext(this.#partial, { offset, range, signal })
+      if (!bytes) continue
       offset += bytes.length
       yield bytes
     }
-    if (offset > range.end) return
-    await using complete = await openComplete()
-    for (; offset <= range.end; offset += READ_BYTES) {
-      yield await complete.read(offset, Math.min(READ_BYTES, range.end + 1 - offset))
+  }
+
+  /** undefined where the blob has moved on meanwhile: into the store, or to another attempt. */
+  async #readNext(
+    partial: PartialBlob,
+    { offset, range, signal }: { offset: number; range: ByteRange; signal: AbortSignal },
+  ): Promise<Uint8Array | undefined> {
+    try {
+      const end = await this.#freeUntil(offset, range, signal)
+      const bytes = await this.#readPiece(partial, { offset, end, signal })
+      return this.#partial === partial ? bytes : undefined
+    } catch (error) {
+      const isOvertaken = this.#state === 'done' || this.#partial !== partial
+      if (isOvertaken && !signal.aborted) return undefined
+      throw error
     }
+  }
+
+  get #readBytes(): number {
+    const share = Math.floor(ALL_READS_BYTES / Math.max(1, this.#readers))
+    return Math.max(MIN_READ_BYTES, Math.min(MAX_READ_BYTES, share))
   }
 
   /** Where bytes from `offset` may be read to; waits for the proof of the whole where the end is held back. */
   async #freeUntil(offset: number, range: ByteRange, signal: AbortSignal): Promise<number> {
     const heldBackFrom = Math.max(0, this.#size - HELD_BACK_BYTES)
     if (offset < heldBackFrom && !this.#isProven) return Math.min(range.end + 1, heldBackFrom)
-    while (!this.#isProven && this.#state === 'moving') await this.#nextChange(signal)
+    const attempt = this.#attempt
+    while (!this.#isProven && this.#state === 'moving' && attempt === this.#attempt) {
+      await this.#nextChange(signal)
+    }
     if (this.#state === 'failed') throw this.#failure
+    if (attempt !== this.#attempt) throw wrongBytesGivenOut(this.digest)
     return range.end + 1
   }
 
@@ -153,7 +253,7 @@ export class BlobTransfer {
     await this.#piece(partial, piece, signal)
     return partial.read(
       offset,
-      Math.min(READ_BYTES, (piece + 1) * partial.pieceLength - offset, end - offset),
+      Math.min(this.#readBytes, (piece + 1) * partial.pieceLength - offset, end - offset),
     )
   }
 
@@ -168,6 +268,8 @@ export class BlobTransfer {
       state: this.#state,
       startedAtMs: this.startedAtMs,
       peers: [...this.#contributions.values()],
+      waits: [...this.#waits].map(([what, ms]) => ({ what, ms })),
+      ...(this.#route && { upstream: this.#route.repository.registry }),
       ...(this.#state === 'failed' && { code: code ?? 'UNEXPECTED' }),
     }
   }
@@ -175,6 +277,7 @@ export class BlobTransfer {
   async #piece(partial: PartialBlob, index: number, signal: AbortSignal): Promise<void> {
     while (!partial.hasPiece(index)) {
       if (this.#state === 'failed') throw this.#failure
+      if (this.#partial !== partial) throw wrongBytesGivenOut(this.digest)
       await this.#nextChange(signal)
     }
     // A blob that failed as a whole may have sound pieces; none of them is worth anything any more.
@@ -214,6 +317,13 @@ export class RejectedTorrents {
   has({ digest, infoHash }: TorrentRecord): boolean {
     return this.#rejected.has(`${digest} ${infoHash}`)
   }
+}
+
+function wrongBytesGivenOut(digest: Digest): OperationError {
+  return new OperationError(
+    'BLOB_DIGEST_MISMATCH',
+    `blob ${digest}: what came first was something else; it is fetched again`,
+  )
 }
 
 function bytesHere(partial: PartialBlob): number {

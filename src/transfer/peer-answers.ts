@@ -30,12 +30,12 @@ export class PeerAnswers {
   async have(digests: readonly Digest[]): Promise<HeldBlob[]> {
     const { store, fetcher } = this.#options
     const held: HeldBlob[] = []
-    const moving = new Map(fetcher.snapshots().map((snapshot) => [snapshot.digest, snapshot]))
     for (const digest of digests) {
       const stored = await store.stat(digest)
       if (stored) held.push({ digest, size: stored.size, state: 'complete' })
-      else if (moving.get(digest)?.state === 'moving') {
-        held.push({ digest, size: moving.get(digest)?.size ?? 0, state: 'partial' })
+      else {
+        const moving = fetcher.shared(digest)
+        if (moving) held.push({ digest, size: moving.size, state: 'partial' })
       }
     }
     return held

@@ -1,21 +1,29 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { Discovery } from '../discovery/discovery.ts'
-import { isOperationError, messageOf, OperationError } from '../errors.ts'
+import { messageOf, OperationError } from '../errors.ts'
 import { rendezvousAtInfoHash } from '../membership/rendezvous-key.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
-import type { BlobStore, PartialBlob } from '../store/blob-store.ts'
+import type { BlobStore } from '../store/blob-store.ts'
 import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { pieceHashOf } from '../torrent/metainfo.ts'
 import { endpointOf } from '../torrent/peer-exchange.ts'
 import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
+import type { BlobAssembly } from './blob-assembly.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
 import { RejectedTorrents, type BlobTransfer } from './blob-transfer.ts'
 import { HolderQuestions, SMALL_BLOB_BYTES } from './holder-questions.ts'
 import { addressOf, type Holder, type PeerFinder } from './peer-finder.ts'
+
+interface FillOptions {
+  /** other digests that will be wanted from the same peers */
+  readonly siblings: readonly Digest[]
+  readonly signal: AbortSignal
+  /** told as soon as somebody says that the blob is there */
+  readonly onFound: () => void
+}
 
 interface SwarmSourceOptions {
   readonly store: BlobStore
@@ -69,56 +77,82 @@ export class SwarmSource {
     })
   }
 
+  /** Whether there is anybody to ask. */
+  get hasPeers(): boolean {
+    return this.#options.directory.usable().length > 0
+  }
+
+  /** The torrent by which an earlier download of this blob can be resumed. */
+  async resumable(digest: Digest): Promise<TorrentRecord | undefined> {
+    const known = await this.#options.catalog.torrentOf(digest)
+    return known && !this.#rejected.has(known) ? known : undefined
+  }
+
   /**
-   * Brings the blob of `transfer` into the store.
-   * @param siblings other digests that will be wanted from the same peers
-   * @throws OperationError BLOB_UNKNOWN (nobody has it), TRANSFER_STALLED, BLOB_DIGEST_MISMATCH, DISK_FULL …
+   * Brings a small blob into the store, from one peer in one answer.
+   * @throws OperationError BLOB_UNKNOWN (nobody has it), BLOB_DIGEST_MISMATCH, DISK_FULL …
    */
-  async fetch(
-    transfer: BlobTransfer,
-    siblings: readonly Digest[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const known = await this.#options.catalog.torrentOf(transfer.digest)
-    const resumable = known && !this.#rejected.has(known) ? known : undefined
-    const found = await this.#questions.search(transfer, siblings, { resumable, signal })
-    if (transfer.size >= 0 && transfer.size < SMALL_BLOB_BYTES && found.holders.length > 0) {
+  async fetchWhole(transfer: BlobTransfer, options: FillOptions): Promise<void> {
+    const { siblings, signal, onFound } = options
+    const { holders } = await this.#questions.search(transfer, siblings, {
+      resumable: undefined,
+      signal,
+    })
+    onFound()
+    await this.#questions.fetchWhole(transfer, holders, signal)
+  }
+
+  /**
+   * Fills what is missing from the nodes that hold it, until nothing is missing.
+   * @throws OperationError BLOB_UNKNOWN (nobody has it), TRANSFER_STALLED, RECORD_INVALID, DISK_FULL …; what came
+   * until then stays, and pieces may go on coming until the assembly ends
+   */
+  async fill(assembly: BlobAssembly, options: FillOptions): Promise<void> {
+    const { transfer } = assembly
+    const { siblings, signal, onFound } = options
+    const found = await this.#questions.search(transfer, siblings, {
+      resumable: assembly.torrent,
+      signal,
+    })
+    assembly.holders.push(...found.holders)
+    onFound()
+    if (transfer.size < SMALL_BLOB_BYTES && found.holders.length > 0 && !assembly.isOpen) {
       await this.#questions.fetchWhole(transfer, found.holders, signal)
       return
     }
-    const torrent = resumable ?? (await this.#questions.metainfo(transfer, found.holders, signal))
-    await this.#fetchPieces(transfer, { ...found, torrent, siblings }, signal)
+    const torrent =
+      assembly.torrent ?? (await this.#questions.metainfo(transfer, found.holders, signal))
+    if (!(await assembly.adopt(torrent))) {
+      throw new OperationError(
+        'RECORD_INVALID',
+        `blob ${transfer.digest}: its torrent contradicts what upstream sends`,
+      )
+    }
+    await this.#fetchPieces(assembly, { torrent, ...options })
   }
 
   async #fetchPieces(
-    transfer: BlobTransfer,
-    options: { torrent: TorrentRecord; holders: readonly Holder[]; siblings: readonly Digest[] },
-    signal: AbortSignal,
+    assembly: BlobAssembly,
+    { torrent, siblings, signal }: FillOptions & { torrent: TorrentRecord },
   ): Promise<void> {
-    const { store, catalog, engine } = this.#options
-    const { torrent, holders } = options
-    const partial = await store.openPartial({
-      ...torrent,
-      pieceHash: (index) => pieceHashOf(torrent, index),
-    })
+    const { transfer, holders } = assembly
+    const partial = await assembly.open()
+    signal.throwIfAborted()
     const closeContent = async () => partial[Symbol.asyncDispose]()
-    const download = await engine.download({ record: torrent, partial }, { closeContent })
+    const download = await this.#options.engine.download(
+      { record: torrent, partial },
+      { closeContent },
+    )
     this.#moving.set(torrent.infoHash, transfer)
-    try {
-      await catalog.putTorrent(torrent)
-      transfer.onMoving(partial)
-      download.progress.once('piece', () => this.#announce(torrent))
-      for (const { peer } of holders) download.dial(addressOf(peer))
-      await this.#untilComplete(transfer, { ...options, download, signal })
-      await this.#commit(transfer, { torrent, partial, holders })
-    } catch (error) {
-      transfer.onFailed(error)
+    assembly.join(download, async () => {
+      this.#moving.delete(torrent.infoHash)
+      if (assembly.isCommitted) return
       this.#options.discovery.withdraw(rendezvousAtInfoHash(torrent.infoHash))
       await download[Symbol.asyncDispose]()
-      throw error
-    } finally {
-      this.#moving.delete(torrent.infoHash)
-    }
+    })
+    download.progress.once('piece', () => this.#announce(torrent))
+    for (const { peer } of holders) download.dial(addressOf(peer))
+    await this.#untilComplete(transfer, { torrent, download, siblings, signal })
   }
 
   /** Its first piece is here: a plain magnet link finds this node from now on. */
@@ -143,7 +177,6 @@ export class SwarmSource {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const stop = new AbortController()
     const anyStop = AbortSignal.any([signal, stop.signal])
-    progress.on('piece', (_index, bytes) => transfer.onBytes('peers', bytes))
     progress.on('badPiece', (wire, index) =>
       this.#onBadPiece(wire, { digest: transfer.digest, index }),
     )
@@ -215,27 +248,8 @@ export class SwarmSource {
     }
   }
 
-  async #commit(
-    transfer: BlobTransfer,
-    {
-      torrent,
-      partial,
-      holders,
-    }: { torrent: TorrentRecord; partial: PartialBlob; holders: readonly Holder[] },
-  ): Promise<void> {
-    try {
-      await partial.prove()
-      transfer.onProven()
-      await partial.commit()
-    } catch (error) {
-      if (isOperationError(error, 'BLOB_DIGEST_MISMATCH')) await this.#reject(torrent, holders)
-      throw error
-    }
-    transfer.onDone()
-  }
-
   /** Right pieces of wrong content: this torrent is never taken again, nor who vouched for the whole. */
-  async #reject(torrent: TorrentRecord, holders: readonly Holder[]): Promise<void> {
+  async reject(torrent: TorrentRecord, holders: readonly Holder[]): Promise<void> {
     this.#rejected.add(torrent)
     await this.#options.catalog.removeTorrent(torrent.digest)
     for (const { peer, blob } of holders) {

@@ -9,6 +9,13 @@ export interface SourceBytes {
   readonly upstream: number
 }
 
+/** What a transfer waited for, in all, while nothing else could be done. */
+export interface TransferWait {
+  /** for peers that have it, for upstream to answer, for layers that are wanted first, for the SHA-256 and the disk */
+  readonly what: 'peers' | 'upstream' | 'turn' | 'proof'
+  readonly ms: number
+}
+
 /** What a blob transfer looks like from outside: one wide record, kept when it ends. */
 export interface TransferSnapshot {
   readonly digest: Digest
@@ -25,6 +32,9 @@ export interface TransferSnapshot {
     readonly nodeName?: string
     readonly bytes: number
   }[]
+  readonly waits: readonly TransferWait[]
+  /** registry that could be asked */
+  readonly upstream?: string
   readonly code?: string
 }
 

@@ -1,0 +1,147 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import { isOperationError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { BlobAssembly } from './blob-assembly.ts'
+import { BlobRace } from './blob-race.ts'
+import type { BlobTransfer } from './blob-transfer.ts'
+import { SMALL_BLOB_BYTES } from './holder-questions.ts'
+import { StoreSink } from './store-sink.ts'
+import type { SwarmSource } from './swarm-source.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
+import type { UpstreamSource } from './upstream-source.ts'
+
+interface BlobSourcesOptions {
+  readonly store: BlobStore
+  readonly catalog: Catalog
+  readonly swarm: SwarmSource
+  /** undefined where registries are not asked */
+  readonly upstream?: UpstreamSource | undefined
+  readonly log?: Log
+}
+
+/** How a transfer is fetched. */
+interface FetchOptions {
+  readonly siblings: readonly Digest[]
+  readonly signal: AbortSignal
+}
+
+/** An attempt, and what it finds out for the next one. */
+interface Attempt extends FetchOptions {
+  /** upstream sent something else than the blob */
+  isUpstreamWrong: boolean
+}
+
+// The swarm's torrent, or upstream, may turn out to be of other content: then the other one is tried.
+const ATTEMPTS = 3
+
+/** Brings blobs into the store, from swarm and upstream together. */
+export class BlobSources {
+  readonly #options: BlobSourcesOptions
+  readonly #log: Log
+
+  constructor(options: BlobSourcesOptions) {
+    this.#options = options
+    this.#log = options.log ?? silentLog
+  }
+
+  /**
+   * @throws OperationError BLOB_UNKNOWN (nobody has it), TRANSFER_STALLED, BLOB_DIGEST_MISMATCH, UPSTREAM_…,
+   * DISK_FULL …; the reason of `signal`
+   */
+  async fetch(transfer: BlobTransfer, options: FetchOptions): Promise<void> {
+    const run: Attempt = { ...options, isUpstreamWrong: false }
+    let mismatch: unknown
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const isSmall = transfer.size >= 0 && transfer.size < SMALL_BLOB_BYTES
+        const isWhole = isSmall || transfer.route?.kind === 'manifest'
+        await (isWhole ? this.#fetchWhole(transfer, run) : this.#assemble(transfer, run))
+        return
+      } catch (error) {
+        const mayHelp = isOperationError(error, 'BLOB_DIGEST_MISMATCH') && attempt < ATTEMPTS
+        // That nobody else has it tells less than that what came was wrong.
+        if (isOperationError(error, 'BLOB_UNKNOWN')) throw mismatch ?? error
+        if (!mayHelp || options.signal.aborted) throw error
+        mismatch = error
+        this.#log.warn({ digest: transfer.digest, attempt }, 'what came is not the blob')
+        transfer.onRestart()
+      }
+    }
+  }
+
+  /** A manifest or a small blob: one answer, straight into the store. */
+  async #fetchWhole(transfer: BlobTransfer, run: Attempt): Promise<void> {
+    const { swarm, upstream } = this.#options
+    const { siblings, signal } = run
+    const race = new BlobRace({
+      transfer,
+      siblings,
+      signal,
+      log: this.#log,
+      hasPeers: swarm.hasPeers,
+      swarm: (options) => swarm.fetchWhole(transfer, { siblings, ...options }),
+      upstream:
+        upstream && !run.isUpstreamWrong
+          ? (route, options) => this.#ingest(transfer, { upstream, route, run, ...options })
+          : undefined,
+    })
+    await race.run(new Promise(() => {}))
+  }
+
+  async #ingest(
+    transfer: BlobTransfer,
+    options: { upstream: UpstreamSource; route: UpstreamRoute; run: Attempt; signal: AbortSignal },
+  ): Promise<void> {
+    const { store, catalog } = this.#options
+    const { upstream, route, run, signal } = options
+    const { size, content } = await upstream.open(transfer, route, signal)
+    if (transfer.size < 0) transfer.onSize(size)
+    const sink = new StoreSink({ store, catalog })
+    try {
+      await sink.ingest(content, { digest: transfer.digest, size })
+    } catch (error) {
+      run.isUpstreamWrong ||= isOperationError(error, 'BLOB_DIGEST_MISMATCH')
+      throw error
+    }
+    transfer.onMoving()
+    transfer.onBytes('upstream', size)
+  }
+
+  async #assemble(transfer: BlobTransfer, run: Attempt): Promise<void> {
+    const { swarm, upstream, store } = this.#options
+    const { siblings, signal } = run
+    const torrent = await swarm.resumable(transfer.digest)
+    await using assembly = new BlobAssembly({ ...this.#options, transfer, torrent })
+    const race = new BlobRace({
+      transfer,
+      siblings,
+      signal,
+      log: this.#log,
+      hasPeers: swarm.hasPeers,
+      swarm: (options) => swarm.fill(assembly, { siblings, ...options }),
+      upstream:
+        upstream && !run.isUpstreamWrong
+          ? (route, options) => upstream.fill(assembly, route, options.signal)
+          : undefined,
+    })
+    await race.run(assembly.complete)
+    // A small blob whose size was not known before came in one answer.
+    if (!assembly.isOpen && (await store.has(transfer.digest))) return
+    await this.#commit(assembly, run)
+  }
+
+  async #commit(assembly: BlobAssembly, run: Attempt): Promise<void> {
+    const { torrent } = assembly
+    try {
+      await assembly.commit()
+    } catch (error) {
+      if (isOperationError(error, 'BLOB_DIGEST_MISMATCH')) {
+        if (torrent) await this.#options.swarm.reject(torrent, assembly.holders)
+        else run.isUpstreamWrong = true
+      }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,230 @@
+import { OperationError } from '../errors.ts'
+import { BufferPool } from '../support/buffer-pool.ts'
+import { pieceLength } from '../torrent/piece-length.ts'
+import type { Upstream, UpstreamBlob } from '../upstream/upstream.ts'
+import { BandwidthOrder } from './bandwidth-order.ts'
+import type { BlobAssembly } from './blob-assembly.ts'
+import type { BlobTransfer } from './blob-transfer.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
+
+interface UpstreamSourceOptions {
+  readonly upstream: Upstream
+  /** told which repository a blob came from, and whether anybody may read it there */
+  readonly onOpened: (
+    transfer: BlobTransfer,
+    route: UpstreamRoute,
+    blob: UpstreamBlob,
+  ) => Promise<void>
+}
+
+const MAX_IDLE_BUFFER_BYTES = 16 * 1024 * 1024
+// While one piece is written the next one is filled.
+const WRITES_AT_ONCE = 2
+// A run of pieces that peers brought is read over; a longer one is worth a request of its own.
+const MAX_SKIPPED_BYTES = 4 * 1024 * 1024
+
+/** Brings blobs from their registry, piece by piece, the lowest layer first. */
+export class UpstreamSource {
+  readonly #options: UpstreamSourceOptions
+  readonly #order = new BandwidthOrder()
+  readonly #buffers = new BufferPool({ maxBytes: MAX_IDLE_BUFFER_BYTES })
+  #lastRank = 0
+
+  constructor(options: UpstreamSourceOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Fills what is missing, from the lowest piece on, until nothing is missing or `signal` fires.
+   * @throws OperationError BLOB_UNKNOWN (upstream has none), UPSTREAM_…, BLOB_DIGEST_MISMATCH (it contradicts the
+   * torrent), DISK_FULL …; the reason of `signal`
+   */
+  async fill(assembly: BlobAssembly, route: UpstreamRoute, signal: AbortSignal): Promise<void> {
+    const { transfer } = assembly
+    for (;;) {
+      signal.throwIfAborted()
+      const first = transfer.size < 0 ? 0 : assembly.nextMissing(0)
+      if (first < 0) return
+      const start = first === 0 ? 0 : first * pieceLength(transfer.size)
+      const blob = await this.#open(transfer, { route, start, signal })
+      if (transfer.size < 0) transfer.onSize(blob.size)
+      if (transfer.size === 0) return void (await assembly.open())
+      if (await this.#take(assembly, { blob, first, signal })) return
+    }
+  }
+
+  /** A blob of which the caller takes care itself. */
+  async open(
+    transfer: BlobTransfer,
+    route: UpstreamRoute,
+    signal: AbortSignal,
+  ): Promise<UpstreamBlob> {
+    return this.#open(transfer, { route, start: 0, signal })
+  }
+
+  async #open(
+    transfer: BlobTransfer,
+    { route, start, signal }: { route: UpstreamRoute; start: number; signal: AbortSignal },
+  ): Promise<UpstreamBlob> {
+    const { digest, size } = transfer
+    const { repository, identity, kind } = route
+    const { upstream, onOpened } = this.#options
+    const startedMs = performance.now()
+    const blob =
+      kind === 'manifest'
+        ? await this.#openManifest(transfer, route, signal)
+        : await upstream.blob(
+            repository,
+            { digest, start, ...(size >= 0 && { size }) },
+            { identity, signal },
+          )
+    transfer.onWait('upstream', performance.now() - startedMs)
+    if (!blob) {
+      throw new OperationError(
+        'BLOB_UNKNOWN',
+        `blob ${digest}: ${repository.registry}/${repository.repository} does not have it`,
+      )
+    }
+    await onOpened(transfer, route, blob)
+    return blob
+  }
+
+  async #openManifest(
+    { digest }: BlobTransfer,
+    { repository, identity }: UpstreamRoute,
+    signal: AbortSignal,
+  ): Promise<UpstreamBlob | undefined> {
+    const manifest = await this.#options.upstream.manifest(repository, digest, { identity, signal })
+    if (!manifest) return undefined
+    const { bytes, access } = manifest
+    return { size: bytes.length, access, content: only(bytes) }
+  }
+
+  /** @returns false where it stopped before a long run of pieces that are here: the rest is asked for anew */
+  async #take(
+    assembly: BlobAssembly,
+    { blob, first, signal }: { blob: UpstreamBlob; first: number; signal: AbortSignal },
+  ): Promise<boolean> {
+    const { transfer } = assembly
+    const length = pieceLength(transfer.size)
+    const rank = this.#rankOf(transfer)
+    const { stream, end } = this.#order.add(rank)
+    const writer = new PieceWriter(assembly, { first, length, buffers: this.#buffers })
+    try {
+      for await (const chunk of blob.content) {
+        signal.throwIfAborted()
+        await writer.write(chunk)
+        const waitedMs = await this.#order.pass(stream, chunk.length, signal)
+        if (waitedMs > 0) transfer.onWait('turn', waitedMs)
+        if (writer.isAtPieceStart && this.#isWorthLeaving(assembly, writer.index, length)) {
+          await writer.settled()
+          return false
+        }
+      }
+      await writer.settled()
+      return true
+    } finally {
+      end()
+      writer.close()
+    }
+  }
+
+  #isWorthLeaving(assembly: BlobAssembly, index: number, length: number): boolean {
+    const next = assembly.nextMissing(index)
+    return next < 0 || (next - index) * length > MAX_SKIPPED_BYTES
+  }
+
+  /** What clients wait for goes before what is fetched ahead; then the order of the layers. */
+  #rankOf(transfer: BlobTransfer): () => number {
+    this.#lastRank += 1
+    const arrival = this.#lastRank
+    return () => {
+      const ahead = transfer.readers > 0 ? 0 : 1e12
+      return ahead + (transfer.route?.order ?? 0) * 1e6 + (arrival % 1e6)
+    }
+  }
+}
+
+/** Cuts a stream into pieces and writes them while the next ones come. */
+class PieceWriter {
+  readonly #assembly: BlobAssembly
+  readonly #length: number
+  readonly #buffers: BufferPool
+  readonly #size: number
+  #index: number
+  #buffer: Buffer | undefined
+  #filled = 0
+  #writes: Promise<void>[] = []
+
+  constructor(
+    assembly: BlobAssembly,
+    options: { first: number; length: number; buffers: BufferPool },
+  ) {
+    this.#assembly = assembly
+    this.#index = options.first
+    this.#length = options.length
+    this.#buffers = options.buffers
+    this.#size = assembly.transfer.size
+  }
+
+  /** the piece that is being filled */
+  get index(): number {
+    return this.#index
+  }
+
+  get isAtPieceStart(): boolean {
+    return this.#filled === 0
+  }
+
+  async write(chunk: Buffer): Promise<void> {
+    for (let offset = 0; offset < chunk.length;) {
+      const wanted = Math.min(this.#length, this.#size - this.#index * this.#length)
+      if (wanted <= 0) throw new TypeError('upstream brought more bytes than it promised')
+      this.#buffer ??= this.#buffers.take(wanted)
+      const copied = chunk.copy(this.#buffer, this.#filled, offset)
+      this.#filled += copied
+      offset += copied
+      if (this.#filled === wanted) await this.#flush(this.#buffer)
+    }
+  }
+
+  /** Waits until every whole piece is written. @throws what a write failed with */
+  async settled(): Promise<void> {
+    await Promise.all(this.#writes)
+  }
+
+  close(): void {
+    if (this.#buffer) this.#buffers.give(this.#buffer)
+    this.#buffer = undefined
+  }
+
+  async #flush(bytes: Buffer): Promise<void> {
+    const index = this.#index
+    this.#index += 1
+    this.#buffer = undefined
+    this.#filled = 0
+    const write = this.#writePiece(index, bytes)
+    // Its failure is for whoever awaits it here or in settled, however late.
+    write.catch(() => undefined)
+    this.#writes.push(write)
+    if (this.#writes.length >= WRITES_AT_ONCE) await this.#writes.shift()
+  }
+
+  async #writePiece(index: number, bytes: Buffer): Promise<void> {
+    try {
+      if (await this.#assembly.writeFromUpstream(index, bytes)) return
+      const { digest } = this.#assembly.transfer
+      throw new OperationError(
+        'BLOB_DIGEST_MISMATCH',
+        `blob ${digest}: piece ${index} from upstream is not what its torrent says`,
+        { details: { piece: index } },
+      )
+    } finally {
+      this.#buffers.give(bytes)
+    }
+  }
+}
+
+async function* only(bytes: Buffer): AsyncIterable<Buffer> {
+  yield bytes
+}

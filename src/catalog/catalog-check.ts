@@ -14,7 +14,15 @@ import { CLOSED_KEY, SCHEMA_KEY, SCHEMA_VERSION, TABLES, type Table } from './ke
  * Tables whose loss matters: what they say keeps blobs from being collected, and names from going back. The large
  * ones are left to the check of every value when it is read.
  */
-const CHECKED_TABLES: ReadonlySet<Table> = new Set(['image', 'blob', 'reference', 'pin'])
+const CHECKED_TABLES: ReadonlySet<Table> = new Set([
+  'image',
+  'blob',
+  'reference',
+  'pin',
+  'repository',
+  'held',
+  'deleted',
+])
 
 /** In what state a catalog was found. */
 export interface CatalogState {

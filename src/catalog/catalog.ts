@@ -2,17 +2,20 @@ import { messageOf } from '../errors.ts'
 import type { SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { Digest } from '../oci/digest.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
+import { AliasRecords } from './alias-records.ts'
 import { noteOrderlyEnd, openChecked, type CatalogState } from './catalog-check.ts'
 import type { CatalogDatabase } from './catalog-database.ts'
 import { ImageRecords, type ImageBlob, type ImageRecord } from './image-records.ts'
 import { PinRecords, type Pin } from './pin-records.ts'
+import { PushedRecords } from './pushed-records.ts'
 import { ReferenceFiles } from './reference-files.ts'
 import { ReferenceRecords } from './reference-records.ts'
+import { ReferrerRecords } from './referrer-records.ts'
 import { TorrentRecords, type TorrentRecord } from './torrent-records.ts'
 import { TransferRecords, type TransferRecord } from './transfer-records.ts'
 
 /**
- * What this node knows about its blobs: torrents, images, names, pins, transfers. A cache in LevelDB: whatever
+ * What this node knows about its blobs: torrents, images, names, pins, transfers, pushes. A cache in LevelDB: whatever
  * happens to its files, it opens, and images come back from the blobs. Names and how far their signers have come
  * are kept as files as well. Only one process has it open; that also guards the store beside it.
  */
@@ -21,6 +24,10 @@ export class Catalog implements AsyncDisposable {
   readonly isFresh: boolean
   /** the node before was cut off: a rebuild in the background would find what may be missing */
   readonly wasCutOff: boolean
+  /** what clients pushed to this node, and deleted here */
+  readonly pushed: PushedRecords
+  readonly referrers: ReferrerRecords
+  readonly aliases: AliasRecords
   readonly #database: CatalogDatabase
   readonly #session: string
   readonly #log: Log
@@ -45,6 +52,9 @@ export class Catalog implements AsyncDisposable {
     this.#references = new ReferenceRecords(database, files)
     this.#pins = new PinRecords(database)
     this.#transfers = new TransferRecords(database)
+    this.pushed = new PushedRecords(database)
+    this.referrers = new ReferrerRecords(database)
+    this.aliases = new AliasRecords(database)
   }
 
   /**

@@ -13,6 +13,11 @@ import type { Digest } from '../oci/digest.ts'
  *   reference!<name>!<node id>               ReferenceMark: highest sequence ever seen, and the record unless removed
  *   pin!<digest>!<reason>                    nothing more
  *   transfer!<started, 16 digits>!<id>       TransferRecord, in the order of time
+ *   repository!<repository>                  a repository that was pushed to
+ *   held!<digest>!<repository>               content that was pushed to it
+ *   deleted!<repository>!<digest or tag>     when it was deleted there
+ *   referrer!<subject>!<digest>              a manifest that refers to a subject
+ *   alias!<digest of another algorithm>      digest
  */
 export const SCHEMA_KEY = 'schema'
 export const CLOSED_KEY = 'closed'
@@ -27,6 +32,11 @@ export const TABLES = [
   'reference',
   'pin',
   'transfer',
+  'repository',
+  'held',
+  'deleted',
+  'referrer',
+  'alias',
 ] as const
 export type Table = (typeof TABLES)[number]
 

@@ -3,6 +3,7 @@ export const REGISTRY_ERRORS = {
   BLOB_UNKNOWN: { status: 404, message: 'blob unknown to registry' },
   BLOB_UPLOAD_INVALID: { status: 400, message: 'blob upload invalid' },
   BLOB_UPLOAD_UNKNOWN: { status: 404, message: 'blob upload unknown to registry' },
+  DENIED: { status: 403, message: 'requested access to the resource is denied' },
   DIGEST_INVALID: { status: 400, message: 'provided digest did not match uploaded content' },
   MANIFEST_BLOB_UNKNOWN: {
     status: 404,
@@ -13,6 +14,9 @@ export const REGISTRY_ERRORS = {
   NAME_INVALID: { status: 400, message: 'invalid repository name' },
   NAME_UNKNOWN: { status: 404, message: 'repository name not known to registry' },
   SIZE_INVALID: { status: 400, message: 'provided length did not match content length' },
+  TOOMANYREQUESTS: { status: 429, message: 'too many requests' },
+  /** not of the spec, which has codes for 4xx only: what went wrong here is not the client's fault */
+  UNKNOWN: { status: 500, message: 'the registry failed' },
   UNSUPPORTED: { status: 405, message: 'the operation is unsupported' },
 } as const satisfies Record<string, { status: number; message: string }>
 

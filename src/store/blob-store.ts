@@ -76,6 +76,37 @@ export interface PartialBlob extends AsyncDisposable {
   discard(): Promise<void>
 }
 
+/** What an upload learnt of its blob, which is durable but has no name yet. */
+export type PreparedBlob = Omit<IngestedBlob, 'isNew'>
+
+/**
+ * A blob that comes in parts, and whose size and digest are told at the end: a push. Hashed and written on the way.
+ * Nothing of it survives unless it is committed. One call at a time. Dispose of it, after a commit too.
+ */
+export interface BlobUpload extends AsyncDisposable {
+  /** bytes that are here */
+  readonly size: number
+  /**
+   * Adds what `source` brings; its chunks belong to the store. Where the source fails, what came before stays, and
+   * more may follow.
+   * @param options.maxBytes of the whole upload
+   * @throws OperationError BLOB_SIZE_MISMATCH, DISK_FULL, DISK_READ_ONLY, DISK_FAULTY; what the source throws, unchanged
+   */
+  append(
+    source: AsyncIterable<Uint8Array>,
+    options?: { maxBytes?: number; signal?: AbortSignal },
+  ): Promise<void>
+  /** The SHA-512 of what is here, 128 hex digits; reads all of it. */
+  sha512(): Promise<string>
+  /**
+   * Proves the digest and makes the bytes durable. Only `commit` may follow.
+   * @throws OperationError BLOB_DIGEST_MISMATCH, DISK_FULL, DISK_READ_ONLY, DISK_FAULTY
+   */
+  prepare(options?: { digest?: Digest }): Promise<PreparedBlob>
+  /** Gives what was prepared its name; durable when this returns. @throws OperationError DISK_FULL, DISK_READ_ONLY */
+  commit(prepared: PreparedBlob): Promise<IngestedBlob>
+}
+
 /** Blobs by digest. A blob is complete and right, or absent. */
 export interface BlobStore extends AsyncDisposable {
   has(digest: Digest): Promise<boolean>
@@ -91,6 +122,12 @@ export interface BlobStore extends AsyncDisposable {
    * stays on disk; what the source throws, unchanged
    */
   ingest(source: AsyncIterable<Uint8Array>, options?: IngestOptions): Promise<IngestedBlob>
+  /**
+   * Begins an upload.
+   * @param options.pieceLengthOf for the metainfo: bytes of a piece, for a blob of so many bytes
+   * @throws OperationError DISK_FULL, DISK_READ_ONLY
+   */
+  openUpload(options: { pieceLengthOf: (size: number) => number }): Promise<BlobUpload>
   /**
    * Opens or resumes a download. One at a time per digest: a second one is a TypeError until the first was
    * committed, discarded or disposed of.

@@ -13,12 +13,14 @@ import { DiskBlobFile, openBlob, statBlob } from './blob-file.ts'
 import type {
   BlobFile,
   BlobStore,
+  BlobUpload,
   ByteRange,
   IngestedBlob,
   IngestOptions,
   PartialBlob,
   StoredBlob,
 } from './blob-store.ts'
+import { DiskBlobUpload } from './blob-upload.ts'
 import { abandonSource, receiveBlob, type ReceivedBlob } from './ingest.ts'
 import { DiskPartialBlob } from './partial-blob.ts'
 import { listPartialFiles, openPartialFile, sweepPartialFiles } from './partial-files.ts'
@@ -39,6 +41,7 @@ export class DiskBlobStore implements BlobStore {
   readonly #durableFolders = new Set<string>()
   readonly #partials = new Map<Digest, DiskPartialBlob | 'opening'>()
   readonly #ingests = new Set<Promise<unknown>>()
+  readonly #uploads = new Set<DiskBlobUpload>()
   readonly #closing = new AbortController()
 
   private constructor(paths: StorePaths, log: Log) {
@@ -105,6 +108,23 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
+  async openUpload({
+    pieceLengthOf,
+  }: {
+    pieceLengthOf: (size: number) => number
+  }): Promise<BlobUpload> {
+    this.#closing.signal.throwIfAborted()
+    const path = this.#newTemporary()
+    const upload: DiskBlobUpload = await DiskBlobUpload.open({
+      path,
+      pieceLengthOf,
+      publish: (digest) => this.#publish(digest, path),
+      onEnd: () => this.#uploads.delete(upload),
+    })
+    this.#uploads.add(upload)
+    return upload
+  }
+
   async openPartial({
     digest,
     size,
@@ -159,10 +179,11 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  /** Ends ingests under way and closes partial blobs; what they have is kept for the next time. */
+  /** Ends ingests and uploads under way and closes partial blobs; what these have is kept for the next time. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Error('the store is closed'))
     await Promise.allSettled(this.#ingests)
+    for (const upload of this.#uploads) await upload[Symbol.asyncDispose]()
     for (const partial of this.#partials.values()) {
       if (partial !== 'opening') await partial[Symbol.asyncDispose]()
     }
@@ -176,7 +197,7 @@ export class DiskBlobStore implements BlobStore {
       assertSize(present, options)
       return { ...present, isNew: false }
     }
-    const path = join(this.#paths.tmp, randomBytes(16).toString('hex'))
+    const path = this.#newTemporary()
     try {
       const received = await this.#receive(source, path, options)
       return { ...received, isNew: await this.#publish(received.digest, path) }
@@ -184,6 +205,10 @@ export class DiskBlobStore implements BlobStore {
       // one that cannot be removed is swept at the next open
       await rm(path, { force: true }).catch(() => undefined)
     }
+  }
+
+  #newTemporary(): string {
+    return join(this.#paths.tmp, randomBytes(16).toString('hex'))
   }
 
   async #receive(

@@ -4,14 +4,9 @@ import { Readable } from 'node:stream'
 import { OperationError } from '../errors.ts'
 import { Digester } from '../oci/digest.ts'
 import { abortable } from '../support/deadline.ts'
-import { diskError } from '../support/disk-error.ts'
-import type { IngestedBlob, IngestOptions } from './blob-store.ts'
-import { writeChunksAt } from './file-bytes.ts'
+import { BATCH_BYTES, BatchWriter, onDisk } from './batch-writer.ts'
+import type { IngestedBlob, IngestOptions, StoredBlob } from './blob-store.ts'
 import { PieceDigester } from './piece-digester.ts'
-
-// measured: 1 MiB batches written while the next one is hashed reach the speed of the hash alone
-const BATCH_BYTES = 1024 * 1024
-const BATCH_CHUNKS = 256
 
 /** A blob that lies in its own file, proven and durable but without its name. */
 export type ReceivedBlob = Omit<IngestedBlob, 'isNew'>
@@ -67,53 +62,8 @@ export function abandonSource(source: AsyncIterable<Uint8Array>): void {
   void returnOf(source[Symbol.asyncIterator]())
 }
 
-/** Collects chunks into batches, and writes one batch while the next is collected. */
-class BatchWriter {
-  readonly #file: FileHandle
-  #batch: Uint8Array[] = []
-  #batchBytes = 0
-  #offset = 0
-  #writing: Promise<void> = Promise.resolve()
-
-  constructor(file: FileHandle) {
-    this.#file = file
-  }
-
-  async write(chunk: Uint8Array): Promise<void> {
-    this.#batch.push(chunk)
-    this.#batchBytes += chunk.length
-    if (this.#batchBytes >= BATCH_BYTES || this.#batch.length >= BATCH_CHUNKS) await this.#turn()
-  }
-
-  async end(): Promise<void> {
-    await this.#turn()
-    await this.#writing
-  }
-
-  /** Waits for the batch before this one, so that at most two are in memory. */
-  async #turn(): Promise<void> {
-    await this.#writing
-    if (this.#batch.length === 0) return
-    this.#writing = onDisk(writeChunksAt(this.#file, this.#batch, this.#offset))
-    // a failure shows at the next turn; until then nobody waits for it
-    this.#writing.catch(() => undefined)
-    this.#offset += this.#batchBytes
-    this.#batch = []
-    this.#batchBytes = 0
-  }
-}
-
-/** Only our own file operations say something about our disk; a source may fail with the same system codes. */
-async function onDisk<Result>(work: Promise<Result>): Promise<Result> {
-  try {
-    return await work
-  } catch (error) {
-    throw diskError(error, 'ingest')
-  }
-}
-
 /** Chunks of at most one batch, so that no chunk holds the event loop for long. */
-async function* slicesOf(
+export async function* slicesOf(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
@@ -154,13 +104,21 @@ async function returnOf(iterator: AsyncIterator<Uint8Array>): Promise<void> {
   }
 }
 
-function checkSizeSoFar(bytes: number, { size, maxBytes }: IngestOptions): void {
+/** @throws OperationError BLOB_SIZE_MISMATCH as soon as more came than may */
+export function checkSizeSoFar(
+  bytes: number,
+  { size, maxBytes }: Pick<IngestOptions, 'size' | 'maxBytes'>,
+): void {
   const limit = size ?? maxBytes
   if (limit === undefined || bytes <= limit) return
   throw wrongSize(`wanted ${size === undefined ? 'at most ' : ''}${limit} bytes, got more`, limit)
 }
 
-function checkWhole(found: ReceivedBlob, { size, digest }: IngestOptions): void {
+/** @throws OperationError BLOB_SIZE_MISMATCH, BLOB_DIGEST_MISMATCH */
+export function checkWhole(
+  found: StoredBlob,
+  { size, digest }: Pick<IngestOptions, 'size' | 'digest'>,
+): void {
   if (size !== undefined && found.size !== size) {
     throw wrongSize(`wanted ${size} bytes, got ${found.size}`, size)
   }

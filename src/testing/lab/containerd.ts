@@ -1,4 +1,4 @@
-/** containerd 1.6 of Debian 12 with `ctr`, without Docker. */
+/** containerd with `ctr`, without Docker: 1.6 of Debian 12, or a current one from the chroot. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { mustSucceed, run } from './child.ts'
@@ -8,12 +8,17 @@ import { startIsolatedChild } from './isolated-child.ts'
 import { removeIdleCgroups } from './lab-cgroups.ts'
 import { openLabDirectory, sweepLabDirectories } from './lab-directory.ts'
 import type { NetworkHost } from './network.ts'
+import { chrootProgram, chrootScript } from './sid-chroot.ts'
 
 // Sockets of shims and FIFOs of containers are below /run/containerd: daemon and ctr must see the
 // same one, and other daemons another.
 const OWN_RUN = 'mkdir -p /run/containerd && mount --bind "$D/run" /run/containerd'
-const DAEMON = `${OWN_RUN} && exec tini -- containerd --config "$D/config.toml"`
-const CLIENT = `${OWN_RUN} && exec ctr --address "$D/containerd.sock" "$@"`
+const CHROOT_RUN = 'mkdir -p "$R/run/containerd" && mount --bind "$D/run" "$R/run/containerd"'
+const DAEMON = 'containerd --config "$D/config.toml"'
+const CLIENT = `${OWN_RUN} && exec "$@"`
+
+/** Which containerd: 1.6 of Debian 12, or 2.1 and later. */
+export type ContainerdRelease = 'debian' | 'current'
 
 /** A running containerd. Disposing stops it and removes everything it held. */
 export interface Containerd extends AsyncDisposable {
@@ -33,8 +38,14 @@ export interface Containerd extends AsyncDisposable {
   kill(): Promise<void>
 }
 
-/** Starts a containerd of its own. Needs root. @param options.host the machine's own by default */
-export async function startContainerd(options: { host?: NetworkHost } = {}): Promise<Containerd> {
+/**
+ * Starts a containerd of its own. Needs root.
+ * @param options.host the machine's own by default
+ * @param options.release default `debian`
+ */
+export async function startContainerd(
+  options: { host?: NetworkHost; release?: ContainerdRelease } = {},
+): Promise<Containerd> {
   await sweepLabDirectories()
   const directory = await openLabDirectory('containerd')
   const D = directory.path
@@ -42,14 +53,18 @@ export async function startContainerd(options: { host?: NetworkHost } = {}): Pro
   for (const name of ['certs.d', 'run']) mkdirSync(join(D, name))
   writeFileSync(join(D, 'config.toml'), configToml(D))
   const env = { D }
-  const daemon = startIsolatedChild({ name: 'containerd', script: DAEMON, env, prefix })
+  const isCurrent = options.release === 'current'
+  const script = isCurrent ? currentDaemon() : `${OWN_RUN} && exec tini -- ${DAEMON}`
+  const daemon = startIsolatedChild({ name: 'containerd', script, env, prefix })
+  const client = ['bash', '-euc', CLIENT, 'ctr', ...(isCurrent ? chrootProgram('ctr') : ['ctr'])]
+  const address = ['--address', join(D, 'containerd.sock')]
   const dispose = async (): Promise<void> => {
     await daemon.stop()
     await removeIdleCgroups('default')
     await directory[Symbol.asyncDispose]()
   }
   const ctr: Containerd['ctr'] = async (args, runOptions = {}) => {
-    const isolate = ['--mount', '--propagation', 'private', 'bash', '-euc', CLIENT, 'ctr']
+    const isolate = ['--mount', '--propagation', 'private', ...client, ...address]
     return await run('unshare', [...isolate, ...args], {
       timeoutMs: 120_000,
       prefix,
@@ -82,6 +97,11 @@ export async function startContainerd(options: { host?: NetworkHost } = {}): Pro
     },
     [Symbol.asyncDispose]: dispose,
   }
+}
+
+function currentDaemon(): string {
+  const places = 'R=$D/chroot UPPER=$D/upper WORK=$D/work'
+  return `${places}\n${chrootScript()}\n${CHROOT_RUN}\nexec tini -- chroot "$R" ${DAEMON}`
 }
 
 function configToml(directory: string): string {

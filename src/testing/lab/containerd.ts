@@ -56,7 +56,13 @@ export async function startContainerd(
   const isCurrent = options.release === 'current'
   const script = isCurrent ? currentDaemon() : `${OWN_RUN} && exec tini -- ${DAEMON}`
   const daemon = startIsolatedChild({ name: 'containerd', script, env, prefix })
-  const client = ['bash', '-euc', CLIENT, 'ctr', ...(isCurrent ? chrootProgram('ctr') : ['ctr'])]
+  const client = [
+    'bash',
+    '-euc',
+    CLIENT,
+    'ctr',
+    ...(isCurrent ? chrootProgram('usr/bin/ctr') : ['ctr']),
+  ]
   const address = ['--address', join(D, 'containerd.sock')]
   const dispose = async (): Promise<void> => {
     await daemon.stop()

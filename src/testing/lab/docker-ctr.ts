@@ -26,7 +26,10 @@ export async function startDockerCtr(options: DockerEngineOptions = {}): Promise
         ip6tables: false,
       },
       script: `R=$D/chroot UPPER=$D/upper WORK=$D/work\n${chrootScript()}${SCRIPT}`,
-      client: chrootProgram('docker'),
+      client: chrootProgram('usr/bin/docker'),
+      clientPlugins: {
+        'docker-buildx': chrootProgram('usr/libexec/docker/cli-plugins/docker-buildx'),
+      },
     },
     options,
   )

@@ -5,7 +5,7 @@
  *   <directory>/root          data-root (CTR: containerd's content store is below it)
  *   <directory>/etc           seen by the daemon as /etc/docker: daemon.json, certs.d
  *   <directory>/plugins       seen by the daemon as /run/docker/plugins
- *   <directory>/client        DOCKER_CONFIG of the client
+ *   <directory>/client        DOCKER_CONFIG of the client; its plugins are below it
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
@@ -66,6 +66,8 @@ export interface EngineRecipe {
   script: string
   /** Command line of the client, without -H. */
   client: readonly string[]
+  /** Command lines of the client's plugins, by name. */
+  clientPlugins?: Readonly<Record<string, readonly string[]>>
 }
 
 /** Starts an engine by its recipe. */
@@ -111,6 +113,7 @@ class LabDocker implements DockerEngine {
     this.configDirectory = join(path, 'etc')
     this.pluginDirectory = join(path, 'plugins')
     for (const name of ['root', 'etc', 'plugins', 'client']) mkdirSync(join(path, name))
+    writePlugins(join(path, 'client/cli-plugins'), recipe.clientPlugins ?? {})
     const daemonJson = { ...recipe.daemonJson, ...options.daemonJson }
     writeFileSync(join(this.configDirectory, 'daemon.json'), JSON.stringify(daemonJson, null, 2))
   }
@@ -123,11 +126,13 @@ class LabDocker implements DockerEngine {
     const [command = 'docker', ...rest] = this.#recipe.client
     return await run(command, [...rest, '-H', this.dockerHost, ...args], {
       timeoutMs: 120_000,
+      // For BuildKit it is the client that asks for tokens, so it is on the host too.
+      prefix: this.#prefix,
       ...options,
       env: {
         ...LAB_ENVIRONMENT,
         DOCKER_CONFIG: join(this.#directory.path, 'client'),
-        // The legacy builder: BuildKit needs a plugin that Debian does not have.
+        // The legacy builder, unless a test asks for BuildKit.
         DOCKER_BUILDKIT: '0',
         DOCKER_HOST: undefined,
         DOCKER_CONTEXT: undefined,
@@ -178,5 +183,16 @@ class LabDocker implements DockerEngine {
     await this.stop()
     await removeLabCgroups(this.#cgroup)
     await this.#directory[Symbol.asyncDispose]()
+  }
+}
+
+function writePlugins(
+  directory: string,
+  plugins: Readonly<Record<string, readonly string[]>>,
+): void {
+  mkdirSync(directory)
+  for (const [name, command] of Object.entries(plugins)) {
+    const script = `#!/bin/sh\nexec ${command.join(' ')} "$@"\n`
+    writeFileSync(join(directory, name), script, { mode: 0o755 })
   }
 }

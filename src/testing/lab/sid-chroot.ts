@@ -33,12 +33,15 @@ mount -t tmpfs tmp "$R/tmp"
 `
 }
 
-/** Runs a program of the chroot on the machine's own file tree, through the chroot's loader. */
-export function chrootProgram(name: string): string[] {
+/**
+ * Runs a program of the chroot on the machine's own file tree, through the chroot's loader.
+ * @param path such as `usr/bin/ctr`
+ */
+export function chrootProgram(path: string): string[] {
   const sid = sidHome()
   const libraries = readdirSync(join(sid, 'usr/lib')).find((entry) => entry.endsWith('-linux-gnu'))
   const folder = join(sid, 'usr/lib', libraries ?? '')
   const loader = readdirSync(folder).find((entry) => /^ld-linux-.*\.so\.\d$/.test(entry))
   if (loader === undefined) throw new Error(`no loader in ${folder}: remove ${sid}, install again`)
-  return [join(folder, loader), '--library-path', folder, join(sid, 'usr/bin', name)]
+  return [join(folder, loader), '--library-path', folder, join(sid, path)]
 }

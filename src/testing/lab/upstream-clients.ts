@@ -39,8 +39,8 @@ export interface PullClient extends AsyncDisposable {
 /** A Docker with its engine, which can build too. */
 export interface DockerClient extends PullClient {
   readonly engine: DockerEngine
-  /** Builds an image on top of another one. @returns what is in its file `/built` */
-  build(base: string): Promise<string>
+  /** Builds an image on top of another one. @returns what is in its file `/built`: the base's name */
+  build(base: string, builder: 'classic' | 'buildkit'): Promise<string>
 }
 
 /** The classic Docker, whose mirror is for docker.io only. */
@@ -54,7 +54,7 @@ export async function openCtrClient({ host }: StagePlace): Promise<DockerClient>
   const engine = await startDockerCtr({ host })
   writeHostsToml(join(engine.configDirectory, 'certs.d'))
   const client = dockerClient(engine)
-  return { ...client, pullArtifact: client.pull }
+  return { ...client, pullArtifact: async (reference) => await client.pull(reference) }
 }
 
 /** containerd with its command line client, with certs.d/_default/hosts.toml. */
@@ -63,19 +63,19 @@ export async function openContainerdClient(
   release: ContainerdRelease,
 ): Promise<PullClient> {
   const containerd = await startContainerd({ host, release })
-  const { hostsDirectory, ctrOk } = containerd
+  const { hostsDirectory } = containerd
   writeHostsToml(hostsDirectory)
   let runs = 0
   return {
     pullArtifact: async (reference) => {
-      await ctrOk(['content', 'fetch', '--hosts-dir', hostsDirectory, reference])
+      await containerd.ctrOk(['content', 'fetch', '--hosts-dir', hostsDirectory, reference])
     },
     pull: async (reference) => {
-      await ctrOk(['images', 'pull', '--hosts-dir', hostsDirectory, reference])
+      await containerd.ctrOk(['images', 'pull', '--hosts-dir', hostsDirectory, reference])
     },
     files: async (reference) => {
       runs += 1
-      return await ctrOk(['run', '--rm', reference, `lab-${runs}`, ...FILES_COMMAND])
+      return await containerd.ctrOk(['run', '--rm', reference, `lab-${runs}`, ...FILES_COMMAND])
     },
     [Symbol.asyncDispose]: async () => await containerd[Symbol.asyncDispose](),
   }
@@ -159,11 +159,12 @@ function dockerClient(engine: DockerEngine): DockerClient {
       await engine.dockerOk(['pull', reference])
     },
     files: async (reference) => await runImage(engine, reference, FILES_COMMAND),
-    build: async (base) => {
+    build: async (base, builder) => {
       await using context = await openLabDirectory('context')
       writeFileSync(join(context.path, 'Dockerfile'), `FROM ${base}\nCOPY built /built\n`)
       writeFileSync(join(context.path, 'built'), base)
-      await engine.dockerOk(['build', '--quiet', '--tag', 'lab/built:1', context.path])
+      const env = { DOCKER_BUILDKIT: builder === 'buildkit' ? '1' : '0' }
+      await engine.dockerOk(['build', '--quiet', '--tag', 'lab/built:1', context.path], { env })
       return await runImage(engine, 'lab/built:1', ['cat', '/built'])
     },
     [Symbol.asyncDispose]: async () => await engine[Symbol.asyncDispose](),

@@ -1,0 +1,217 @@
+/** Puts the node in front of engines: everything is planned before anything is written. */
+import { dirname } from 'node:path'
+
+import type { EngineName, EnginePlan, FileEdit, PlanContext } from './engine-plan.ts'
+import { planBuildkit } from './buildkit-plan.ts'
+import { planContainerd } from './containerd-plan.ts'
+import { planDocker } from './docker-plan.ts'
+import { applyChanges, missingFolders, type FileChange, type NewFolder } from './file-change.ts'
+import type { HostFile } from './host-tree.ts'
+import {
+  hashOf,
+  readRecord,
+  writeRecord,
+  type MirrorRecord,
+  type RecordedFile,
+} from './mirror-record.ts'
+import { planPodman } from './podman-plan.ts'
+import { insertAll, rememberAll } from './text-edit.ts'
+import { userPart } from './user-part.ts'
+
+/** What was done, or would be. */
+export interface InstallOutcome {
+  readonly engine: EngineName
+  readonly title: string
+  readonly changes: readonly FileChange[]
+  readonly folders: readonly string[]
+  /** what the engine needs before it notices */
+  readonly afterwards: readonly string[]
+  /** Docker has to read its settings again */
+  readonly needsReload: boolean
+  readonly remarks: readonly string[]
+}
+
+interface InstallOptions {
+  /** where the record is, on this host */
+  readonly stateDir: string
+  readonly engines: readonly EngineName[]
+  readonly isDryRun?: boolean
+}
+
+const PLANNERS: Readonly<Record<EngineName, (context: PlanContext) => Promise<EnginePlan>>> = {
+  docker: planDocker,
+  containerd: planContainerd,
+  podman: planPodman,
+  buildkit: planBuildkit,
+}
+const NEW_FILE_MODE = 0o644
+
+/** A plan, thought through to the bytes. */
+interface PreparedPlan {
+  readonly plan: EnginePlan
+  readonly files: readonly PreparedFile[]
+}
+interface PreparedFile {
+  readonly change: FileChange
+  /** undefined: the file has nothing of ours */
+  readonly recorded: RecordedFile | undefined
+  readonly edit: FileEdit | undefined
+}
+
+/**
+ * Does what it takes; where all is as it should be, nothing.
+ * @throws OperationError MIRROR_FILE_INVALID, MIRROR_FILE_UNWRITABLE, MIRROR_STATE_INVALID: nothing has changed
+ */
+export async function installMirror(
+  context: Omit<PlanContext, 'isOurFolder'>,
+  { stateDir, engines, isDryRun = false }: InstallOptions,
+): Promise<InstallOutcome[]> {
+  const record = await readRecord(stateDir)
+  const isOurFolder = (path: string) => record.folders.some((folder) => folder.path === path)
+  const prepared: PreparedPlan[] = []
+  for (const engine of engines) {
+    const plan = await PLANNERS[engine]({ ...context, isOurFolder })
+    prepared.push(await prepare(context, withoutTaken(plan, prepared), record))
+  }
+  const folders = await missingFolders(context.tree, wantedFolders(prepared))
+  if (!isDryRun)
+    await carryOut({ tree: context.tree, stateDir, record, prepared, folders, context })
+  return prepared.map((one) => outcomeOf(one, folders))
+}
+
+/** Two engines may read one folder: who comes first has its files. */
+function withoutTaken(plan: EnginePlan, prepared: readonly PreparedPlan[]): EnginePlan {
+  const taken = new Set(prepared.flatMap(({ files }) => files.map(({ change }) => change.path)))
+  return { ...plan, edits: plan.edits.filter(({ path }) => !taken.has(path)) }
+}
+
+async function prepare(
+  { tree }: Pick<PlanContext, 'tree'>,
+  plan: EnginePlan,
+  record: MirrorRecord,
+): Promise<PreparedPlan> {
+  const files: PreparedFile[] = []
+  for (const edit of plan.edits) {
+    const recorded = record.files.find(({ path }) => path === edit.path)
+    files.push(prepareFile(await tree.read(edit.path), { plan, edit, recorded, record }))
+  }
+  const planned = new Set(plan.edits.map(({ path }) => path))
+  for (const recorded of record.files) {
+    // from another address or another store: no longer wanted
+    if (recorded.engine !== plan.engine || planned.has(recorded.path)) continue
+    const current = await tree.read(recorded.path)
+    const { file } = userPart(current, recorded, record.address)
+    const change = { engine: plan.engine, path: recorded.path, before: current, after: file }
+    files.push({ change, recorded: undefined, edit: undefined })
+  }
+  return { plan, files }
+}
+
+function prepareFile(
+  current: HostFile | undefined,
+  {
+    plan: { engine },
+    edit,
+    recorded,
+    record,
+  }: {
+    plan: EnginePlan
+    edit: FileEdit
+    recorded: RecordedFile | undefined
+    record: MirrorRecord
+  },
+): PreparedFile {
+  const { path, kind } = edit
+  const { file: base, isComplete } = userPart(current, recorded, record.address)
+  const insertions = edit.insert(base?.text)
+  if (insertions.length === 0) {
+    // what could not be told from the user's part stays on record, for remove to say so
+    const kept = isComplete ? undefined : recorded
+    return { change: { engine, path, before: current, after: base }, recorded: kept, edit }
+  }
+  const text = insertAll(base?.text ?? '', insertions)
+  const about = base ?? newFile()
+  return {
+    change: { engine, path, before: current, after: { ...about, text } },
+    recorded: {
+      engine: recorded?.engine ?? engine,
+      path,
+      kind,
+      original: base ?? null,
+      written: hashOf(text),
+      pieces: rememberAll(base?.text ?? '', insertions),
+    },
+    edit,
+  }
+}
+
+function wantedFolders(prepared: readonly PreparedPlan[]): NewFolder[] {
+  return prepared.flatMap(({ plan: { engine, folders }, files }) => [
+    ...folders.map((path) => ({ path, engine })),
+    ...files
+      .filter(({ change }) => change.after !== undefined)
+      .map(({ change }) => ({ path: dirname(change.path), engine })),
+  ])
+}
+
+/** The record first: what is written down and not done can be told from what was done, not the other way round. */
+async function carryOut({
+  tree,
+  stateDir,
+  record,
+  prepared,
+  folders,
+  context,
+}: {
+  tree: PlanContext['tree']
+  stateDir: string
+  record: MirrorRecord
+  prepared: readonly PreparedPlan[]
+  folders: readonly NewFolder[]
+  context: Pick<PlanContext, 'address'>
+}): Promise<void> {
+  const files = prepared.flatMap((one) => one.files)
+  const changes = files.map(({ change }) => change).filter(isChange)
+  const touched = new Set(files.map(({ change }) => change.path))
+  const next: MirrorRecord = {
+    address: context.address,
+    files: [
+      ...record.files.filter(({ path }) => !touched.has(path)),
+      ...files.flatMap(({ recorded }) => recorded ?? []),
+    ],
+    folders: [...record.folders, ...folders],
+  }
+  if (changes.length === 0 && folders.length === 0) return
+  await writeRecord(stateDir, next)
+  try {
+    await applyChanges(tree, { folders, changes })
+  } catch (error) {
+    await writeRecord(stateDir, record)
+    throw error
+  }
+}
+
+function outcomeOf({ plan, files }: PreparedPlan, folders: readonly NewFolder[]): InstallOutcome {
+  const changed = files.filter(({ change }) => isChange(change))
+  const afterwards = changed.flatMap(({ edit }) => edit?.afterwards ?? [])
+  return {
+    engine: plan.engine,
+    title: plan.title,
+    changes: changed.map(({ change }) => change),
+    folders: folders.filter(({ engine }) => engine === plan.engine).map(({ path }) => path),
+    afterwards,
+    needsReload: changed.some(({ edit }) => edit?.needsReload === true),
+    remarks: plan.remarks,
+  }
+}
+
+/** Whether a change changes anything. */
+export function isChange({ before, after }: FileChange): boolean {
+  if (!before || !after) return before !== after
+  const { text, mode, uid, gid } = before
+  return text !== after.text || mode !== after.mode || uid !== after.uid || gid !== after.gid
+}
+
+function newFile(): Omit<HostFile, 'text'> {
+  return { mode: NEW_FILE_MODE, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+}

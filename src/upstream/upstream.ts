@@ -51,7 +51,8 @@ export interface UpstreamBlob {
   readonly content: AsyncIterable<Buffer>
 }
 
-interface AskOptions {
+/** What every question to a registry comes with. */
+export interface AskOptions {
   readonly identity: UpstreamIdentity
   readonly signal: AbortSignal
 }

@@ -1,0 +1,120 @@
+import { Agent, Pool, type Dispatcher } from 'undici'
+
+import { VERSION } from '../version.ts'
+import type { AddressGuard, Reach } from './address-guard.ts'
+import { failureOf } from './failures.ts'
+import { HttpAnswer } from './http-answer.ts'
+
+export interface HttpTimes {
+  /** name, TCP and TLS */
+  readonly connectMs: number
+  /** from the request to the first header */
+  readonly headersMs: number
+  /** without a byte of the body while somebody waits for one */
+  readonly bodyIdleMs: number
+}
+
+export interface HttpRequest {
+  readonly url: URL
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string
+  /** short answers do not wait behind long ones */
+  readonly kind: 'metadata' | 'blob'
+  readonly reach: Reach
+  readonly signal: AbortSignal
+}
+
+interface HttpClientOptions {
+  readonly guard: AddressGuard
+  readonly times: HttpTimes
+  /** PEM of all authorities that are trusted; undefined: those of Node */
+  readonly authorities: readonly string[] | undefined
+}
+
+const CONNECTIONS_PER_HOST = 64
+const KEEP_ALIVE_MS = 15_000
+const MAX_HEADER_BYTES = 64 * 1024
+const READ_AHEAD_BYTES = 256 * 1024
+
+/** One exchange of HTTP/1.1 at a time: no redirects, no decompression, no cookies, only checked addresses. */
+export class HttpClient implements AsyncDisposable {
+  readonly #options: HttpClientOptions
+  /** a socket that was opened with one reach is not used for another */
+  readonly #agents = new Map<string, Agent>()
+
+  constructor(options: HttpClientOptions) {
+    this.#options = options
+  }
+
+  /**
+   * @throws OperationError UPSTREAM_UNREACHABLE, UPSTREAM_FAULTY, UPSTREAM_ADDRESS_REFUSED; the reason of the signal
+   */
+  async send(request: HttpRequest): Promise<HttpAnswer> {
+    const { url, method, headers, body, signal } = request
+    signal.throwIfAborted()
+    this.#options.guard.check(url, request.reach)
+    try {
+      const answer = await this.#agentFor(request).request({
+        origin: url.origin,
+        path: `${url.pathname}${url.search}`,
+        method,
+        headers: { 'user-agent': `ddocker/${VERSION}`, 'accept-encoding': 'identity', ...headers },
+        ...(body !== undefined && { body }),
+        signal,
+        highWaterMark: READ_AHEAD_BYTES,
+      })
+      const { bodyIdleMs } = this.#options.times
+      return new HttpAnswer({
+        url,
+        status: answer.statusCode,
+        headers: answer.headers,
+        body: answer.body,
+        signal,
+        bodyIdleMs,
+      })
+    } catch (thrown) {
+      signal.throwIfAborted()
+      throw failureOf(thrown, url)
+    }
+  }
+
+  /** Ends all connections. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()))
+  }
+
+  #agentFor({ kind, reach }: HttpRequest): Agent {
+    const key = `${kind} ${reach}`
+    const agent = this.#agents.get(key) ?? this.#openAgent(reach)
+    this.#agents.set(key, agent)
+    return agent
+  }
+
+  #openAgent(reach: Reach): Agent {
+    const { guard, times, authorities } = this.#options
+    const openPool = (origin: string | URL, options: object): Dispatcher =>
+      new Pool(origin, {
+        ...options,
+        connect: {
+          timeout: times.connectMs,
+          lookup: guard.lookupFor(new URL(origin), reach),
+          // spelled out, so that NODE_TLS_REJECT_UNAUTHORIZED has no say
+          rejectUnauthorized: true,
+          ...(authorities && { ca: [...authorities] }),
+        },
+      })
+    return new Agent({
+      factory: openPool,
+      connections: CONNECTIONS_PER_HOST,
+      pipelining: 1,
+      allowH2: false,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: times.headersMs,
+      // HttpAnswer watches the body: a reader that is slow is no silent registry
+      bodyTimeout: 0,
+    })
+  }
+}

@@ -57,6 +57,12 @@ const CODES = {
     hint: 'Make the archive again with all its blobs; nothing of it was kept under a name.',
     exitCode: 1,
   },
+  UPLOAD_UNKNOWN: { hint: 'Push again: an upload ends when it is left alone.', exitCode: 1 },
+  UPLOADS_EXHAUSTED: {
+    hint: 'Wait until other pushes are done, then push again.',
+    exitCode: 1,
+    retryable: true,
+  },
   TRANSFER_STALLED: {
     hint: 'The pieces fetched so far are kept; try again when a node that holds the rest is back.',
     exitCode: 1,
@@ -141,10 +147,6 @@ const CODES = {
     hint: 'If the registry is meant to be at this address, name it with --local-upstream or --insecure-upstream.',
     exitCode: 1,
   },
-  UPSTREAM_OFF: {
-    hint: 'Start the node with --upstream on to let it ask registries.',
-    exitCode: 1,
-  },
   CREDENTIALS_INVALID: {
     hint: 'Mend the Docker configuration file or the credential helper named above, or log in again.',
     exitCode: 1,
@@ -155,6 +157,18 @@ const CODES = {
   },
   RECORD_INVALID: { hint: 'Nothing to do: the record was refused.', exitCode: 1 },
   MESSAGE_INVALID: { hint: 'Nothing to do: the message was refused.', exitCode: 1 },
+  MIRROR_FILE_INVALID: {
+    hint: 'Mend the file named above, or name the other engines (--docker, --containerd, --podman, --buildkit); nothing was changed.',
+    exitCode: 1,
+  },
+  MIRROR_FILE_UNWRITABLE: {
+    hint: 'Run the command as root, or as the user whose engine it is; nothing was changed.',
+    exitCode: 1,
+  },
+  MIRROR_STATE_INVALID: {
+    hint: 'Restore the record from a backup, or remove it and take the mirror out of the files by hand.',
+    exitCode: 1,
+  },
   INTERRUPTED: { hint: 'Run the command again to go on.', exitCode: 130 },
 } as const satisfies Record<string, CodeEntry>
 

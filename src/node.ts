@@ -3,10 +3,13 @@ import type { NodeOperations } from './control/control-protocol.ts'
 import { ControlServer } from './control/control-server.ts'
 import { parseDiscovery } from './discovery/discovery-setting.ts'
 import { openDiscovery } from './discovery/open-discovery.ts'
+import { ClientUsers } from './http/client-user.ts'
 import { listen, type HttpServer } from './http/listen.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import { RequestVerifier } from './membership/request-proof.ts'
 import { formatInvite, swarmIdOf, type SwarmKey } from './membership/swarm-key.ts'
+import { ClientIdentities } from './node/client-identity.ts'
+import { doorProbes } from './node/door-probes.ts'
 import { EngineImages } from './node/engine-images.ts'
 import { openHoldings } from './node/holdings.ts'
 import {
@@ -18,7 +21,8 @@ import {
 import { keepMeeting } from './node/keep-meeting.ts'
 import { lateHandlers, openPeerPort } from './node/peer-port.ts'
 import { RunningStatus } from './node/running-status.ts'
-import { swarmBackend } from './node/registry-backend.ts'
+import { NodeBackend } from './node/registry-backend.ts'
+import { openUpstreamOf } from './node/upstream-of.ts'
 import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
 import { PeerClient } from './peering/peer-client.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
@@ -32,13 +36,17 @@ import { TorrentEngine } from './torrent/torrent-engine.ts'
 import { BlobFetcher } from './transfer/blob-fetcher.ts'
 import { BlobSources } from './transfer/blob-sources.ts'
 import { BlobTorrents } from './transfer/blob-torrents.ts'
+import { ContentAccess } from './transfer/content-access.ts'
 import { ImagePuller } from './transfer/image-puller.ts'
 import { ImageRegister } from './transfer/image-register.ts'
 import { ImageResolver } from './transfer/image-resolver.ts'
 import { ImageSeeder } from './transfer/image-seeder.ts'
+import { LayerPrefetch } from './transfer/layer-prefetch.ts'
 import { PeerAnswers } from './transfer/peer-answers.ts'
 import { PeerFinder } from './transfer/peer-finder.ts'
 import { SwarmSource } from './transfer/swarm-source.ts'
+import { UpstreamSource } from './transfer/upstream-source.ts'
+import { UpstreamTags } from './transfer/upstream-tags.ts'
 import { VERSION } from './version.ts'
 
 /** What a started node says of itself on its `ready` line. */
@@ -49,6 +57,8 @@ export interface ReadyLine {
   readonly nodeName: string
   readonly swarmId: string
 }
+
+const UPSTREAM_MANIFEST_MS = 20_000
 
 /** A node until it is disposed. */
 export interface RunningNode extends AsyncDisposable {
@@ -77,7 +87,10 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   await using rooms = new AsyncDisposableStack()
   const isPublic = config.swarm === 'public'
   const settings = parseDiscovery(config.discovery)
-  const { store, catalog, identity, swarmKey } = await openHoldings(config, { log, rooms })
+  const { store, catalog, privateContent, identity, swarmKey } = await openHoldings(config, {
+    log,
+    rooms,
+  })
   const keys = new RendezvousKeys(swarmKey)
   const torrents = new BlobTorrents({ store, catalog, swarmKey })
   const metrics = new Metrics()
@@ -111,13 +124,30 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     peerPort,
   })
 
+  // Registries, and who may have what they gave.
+  const upstream = await openUpstreamOf(config, { log, rooms })
+  const { accessLifetimeMs } = config
+  const access = new ContentAccess({
+    catalog,
+    privateContent,
+    upstream,
+    log,
+    lifetimeMs: accessLifetimeMs,
+  })
+  /** Plain clients ask by infohash: what is private is not here for them. */
+  const openTorrent = async (infoHash: string) => {
+    const torrent = isPublic ? await catalog.torrentByInfoHash(infoHash) : undefined
+    if (torrent && (await access.isPrivate(torrent.digest))) return undefined
+    return torrents.open(infoHash)
+  }
+
   // What moves: torrents, who holds what, one transfer per blob.
   const { uploadBytesPerSecond, downloadBytesPerSecond } = config
   const engine = rooms.use(
     await TorrentEngine.open({
       peerPort,
       nodeId: identity.nodeId,
-      load: (infoHash) => torrents.open(infoHash),
+      load: (infoHash) => openTorrent(infoHash),
       log,
       ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
       ...(downloadBytesPerSecond !== undefined && { downloadBytesPerSecond }),
@@ -143,15 +173,25 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     directory,
     discovery,
     isPublic,
+    access,
     log,
     onBadPeer: (peer) => status.onBadPeer(peer),
     onWholeBlob: (bytes) => metrics.countPeerBytes('in', bytes),
+  })
+  const sources = new BlobSources({
+    store,
+    catalog,
+    swarm,
+    access,
+    isPublic,
+    log,
+    upstream: upstream && new UpstreamSource({ upstream, access }),
   })
   const fetcher = rooms.use(
     new BlobFetcher({
       store,
       catalog,
-      sources: new BlobSources({ store, catalog, swarm, log }),
+      sources,
       onEnded: (snapshot) => status.onTransferEnded(snapshot),
       onStoreRead: (bytes) => metrics.countBlobBytes('store', bytes),
       log,
@@ -167,6 +207,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     swarmKey,
     discovery,
     isPublic,
+    access,
     nodeName: config.nodeName,
   })
   const resolver = new ImageResolver({
@@ -176,6 +217,12 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     finder,
     client,
     register,
+    access,
+    upstreamTags:
+      upstream && new UpstreamTags({ upstream, access, freshness: config.tagFreshness }),
+    offlineTags: config.offlineTags,
+    identity,
+    isPublic,
     keys,
     swarmKey,
     log,
@@ -183,7 +230,9 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   const stopping = new AbortController()
   let doorAddresses: readonly string[] = []
   const doors = () => doorAddresses
-  const seeder = new ImageSeeder({ catalog, register, doors })
+  const seeder = new ImageSeeder({ catalog, register, access, doors })
+  const prefetch = new LayerPrefetch({ fetcher, log })
+  rooms.defer(() => prefetch.close())
   const puller = new ImagePuller({ resolver, fetcher, store })
   const engineImages = new EngineImages({
     store,
@@ -200,11 +249,26 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   const door = rooms.adopt(
     await listen(
       createRegistryApp({
-        backend: swarmBackend({ resolver, fetcher }),
+        backend: new NodeBackend({
+          resolver,
+          fetcher,
+          access,
+          prefetch,
+          upstream,
+          identities: new ClientIdentities({
+            users: new ClientUsers(),
+            passCredentials: config.passCredentials,
+          }),
+        }),
+        // Upstream may be slow, and some engines have no other host to go on to.
+        limits: upstream ? { manifestMs: UPSTREAM_MANIFEST_MS } : {},
         hosts: [config.registry.host],
         log,
         metrics,
-        pages: [createStatusRoutes({ source: status, metrics, log, signal: stopping.signal })],
+        pages: [
+          doorProbes(),
+          createStatusRoutes({ source: status, metrics, log, signal: stopping.signal }),
+        ],
       }),
       config.registry,
       { log },
@@ -253,6 +317,8 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       catalog,
       torrents,
       fetcher,
+      access,
+      isPublic,
       onWholeBlob: (bytes) => metrics.countPeerBytes('out', bytes),
     })
     return {
@@ -277,7 +343,11 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
  */
 export async function openOffline(config: Config, { log }: OpenOptions): Promise<OfflineNode> {
   await using rooms = new AsyncDisposableStack()
-  const { store, catalog, identity, swarmKey } = await openHoldings(config, { log, rooms })
+  const { store, catalog, privateContent, identity, swarmKey } = await openHoldings(config, {
+    log,
+    rooms,
+  })
+  const access = new ContentAccess({ catalog, privateContent, lifetimeMs: 0, log })
   const register = new ImageRegister({
     store,
     catalog,
@@ -286,9 +356,10 @@ export async function openOffline(config: Config, { log }: OpenOptions): Promise
     keys: new RendezvousKeys(swarmKey),
     nodeName: config.nodeName,
     isPublic: config.swarm === 'public',
+    access,
   })
   const doors = () => []
-  const seeder = new ImageSeeder({ catalog, register, doors })
+  const seeder = new ImageSeeder({ catalog, register, access, doors })
   const offline = {
     store,
     catalog,

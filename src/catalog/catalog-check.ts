@@ -21,6 +21,7 @@ const CHECKED_TABLES: ReadonlySet<Table> = new Set([
   'pin',
   'repository',
   'held',
+  'tag',
   'deleted',
 ])
 

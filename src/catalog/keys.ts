@@ -15,6 +15,7 @@ import type { Digest } from '../oci/digest.ts'
  *   transfer!<started, 16 digits>!<id>       TransferRecord, in the order of time
  *   repository!<repository>                  a repository that was pushed to
  *   held!<digest>!<repository>               content that was pushed to it
+ *   tag!<repository>!<tag>                   digest that was pushed under it
  *   deleted!<repository>!<digest or tag>     when it was deleted there
  *   referrer!<subject>!<digest>              a manifest that refers to a subject
  *   alias!<digest of another algorithm>      digest
@@ -34,6 +35,7 @@ export const TABLES = [
   'transfer',
   'repository',
   'held',
+  'tag',
   'deleted',
   'referrer',
   'alias',

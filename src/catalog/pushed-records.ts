@@ -1,5 +1,5 @@
 import { asRecord } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import { isDigest, type Digest } from '../oci/digest.ts'
 import type { CatalogDatabase } from './catalog-database.ts'
 import { keyOf, partsOf, rangeOf } from './keys.ts'
 
@@ -50,19 +50,38 @@ export class PushedRecords {
     return repositories
   }
 
+  /** Notes what was pushed under a tag, deleted before or not. Survives a power cut. */
+  async putTag(repository: string, tag: string, digest: Digest): Promise<void> {
+    await this.#database.write(
+      [
+        { key: keyOf('tag', repository, tag), value: digest },
+        { key: keyOf('deleted', repository, tag), value: undefined },
+      ],
+      { sync: true },
+    )
+  }
+
+  async tag(repository: string, tag: string): Promise<Digest | undefined> {
+    const digest = await this.#database.get(keyOf('tag', repository, tag))
+    return isDigest(digest) ? digest : undefined
+  }
+
+  /** The tags that were pushed, and what under them. */
+  async *tags(repository: string): AsyncGenerator<{ tag: string; digest: Digest }> {
+    for await (const [key, digest] of this.#database.entries(rangeOf('tag', repository))) {
+      const [, tag = ''] = partsOf(key, 2)
+      if (isDigest(digest)) yield { tag, digest }
+    }
+  }
+
   /** Notes that content was deleted in a repository. Survives a power cut. */
   async deleteContent(repository: string, digest: Digest): Promise<void> {
-    await this.#delete(repository, digest, [{ key: keyOf('held', digest, repository) }])
+    await this.#delete(repository, digest, keyOf('held', digest, repository))
   }
 
   /** Notes that a tag was deleted in a repository. Survives a power cut. */
   async deleteTag(repository: string, tag: string): Promise<void> {
-    await this.#delete(repository, tag)
-  }
-
-  /** Notes that a tag means something again. */
-  async undeleteTag(repository: string, tag: string): Promise<void> {
-    await this.#database.write([{ key: keyOf('deleted', repository, tag), value: undefined }])
+    await this.#delete(repository, tag, keyOf('tag', repository, tag))
   }
 
   /** When a tag or a digest was deleted in a repository, ms since 1970; undefined where it was not. */
@@ -70,15 +89,11 @@ export class PushedRecords {
     return timeOf(await this.#database.get(keyOf('deleted', repository, what)))
   }
 
-  async #delete(
-    repository: string,
-    what: string,
-    alongWith: readonly { key: string }[] = [],
-  ): Promise<void> {
+  async #delete(repository: string, what: string, key: string): Promise<void> {
     await this.#database.write(
       [
         { key: keyOf('deleted', repository, what), value: { atMs: Date.now() } },
-        ...alongWith.map(({ key }) => ({ key, value: undefined })),
+        { key, value: undefined },
       ],
       { sync: true },
     )

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 
 import { Catalog } from '../catalog/catalog.ts'
+import { PrivateContent } from '../catalog/private-content.ts'
 import type { Config } from '../config/options.ts'
 import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
 import { openNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
@@ -20,6 +21,7 @@ import { rebuildCatalog } from '../transfer/catalog-rebuild.ts'
 export interface Holdings {
   readonly store: DiskBlobStore
   readonly catalog: Catalog
+  readonly privateContent: PrivateContent
   readonly identity: NodeIdentity
   readonly swarmKey: SwarmKey
 }
@@ -54,10 +56,11 @@ async function openAll(config: Config, { log, rooms }: OpenOptions): Promise<Hol
       log,
     }),
   )
+  const privateContent = await PrivateContent.open(join(dataDir, 'private'), { log })
   const store = rooms.use(await DiskBlobStore.open({ dataDir, log }))
   if (catalog.isFresh) await rebuildCatalog({ store, catalog, log })
   else if (catalog.wasCutOff) rebuildMeanwhile({ store, catalog, log }, rooms)
-  return { store, catalog, identity, swarmKey }
+  return { store, catalog, privateContent, identity, swarmKey }
 }
 
 /** After a kill the catalog may lack its last entries: they are looked for while the node serves. */

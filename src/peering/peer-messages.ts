@@ -42,6 +42,8 @@ export interface HeldBlob {
   /** bytes */
   readonly size: number
   readonly state: 'complete' | 'partial'
+  /** a registry gave it for a credential only: who takes it over gives it out by the same rule */
+  readonly isPrivate?: boolean
 }
 
 /** Asks one node, and no other, to bring images to its host. */
@@ -117,9 +119,14 @@ export function parseHeldBlobs(value: unknown): HeldBlob[] {
   if (!Array.isArray(blobs) || blobs.length > MAX_DIGESTS_PER_QUESTION)
     throw invalid('answer: blobs')
   return blobs.map((entry) => {
-    const { digest, size, state } = fieldsOf(entry, 'answer: blob')
+    const { digest, size, state, isPrivate } = fieldsOf(entry, 'answer: blob')
     if (!isDigest(digest) || !isCount(size)) throw invalid('answer: blob')
-    return { digest, size, state: state === 'complete' ? 'complete' : 'partial' }
+    return {
+      digest,
+      size,
+      state: state === 'complete' ? 'complete' : 'partial',
+      ...(isPrivate === true && { isPrivate }),
+    }
   })
 }
 

@@ -11,11 +11,18 @@ import { DEFAULT_DOOR_LIMITS, type Door, type DoorLimits } from './door.ts'
 import { answerFailures, answerRefusal, RegistryRefusal } from './error-responses.ts'
 import { serveManifest, serveReferrers, serveTags } from './manifest-routes.ts'
 import { OwnHosts } from './own-hosts.ts'
-import { refusePush } from './push-routes.ts'
+import { deleteBlob, deleteManifest, putManifest, refusePush } from './push-routes.ts'
 import type { RegistryBackend } from './registry-backend.ts'
 import { requestGuard } from './request-guard.ts'
 import { shown } from './request-name.ts'
 import { route, routeOf } from './route-label.ts'
+import {
+  appendToUpload,
+  beginUpload,
+  cancelUpload,
+  finishUpload,
+  serveUpload,
+} from './upload-routes.ts'
 
 interface RegistryAppOptions {
   readonly backend: RegistryBackend
@@ -29,7 +36,7 @@ interface RegistryAppOptions {
 }
 
 /**
- * The OCI Distribution API for the engine on this host (distribution-spec), pull side.
+ * The OCI Distribution API for the engine on this host (distribution-spec).
  * Names may hold slashes and the words manifests and blobs: the last of these in a path counts.
  */
 export function createRegistryApp({
@@ -51,6 +58,7 @@ export function createRegistryApp({
   for (const page of pages) app.use(page)
   app.use(announceVersion)
   app.use(pullRoutes(door).routes())
+  if (backend.content) app.use(pushRoutes(door).routes())
   app.use(refusePush)
   app.use(refuseUnknownPath)
   const answer = app.callback()
@@ -69,6 +77,22 @@ function pullRoutes(door: Door): Router {
   router.get(/^\/v2\/(.+)\/blobs\/([^/]+)$/, route('blob'), serveBlob(door))
   router.get(/^\/v2\/(.+)\/tags\/list$/, route('tags'), serveTags(door))
   router.get(/^\/v2\/(.+)\/referrers\/([^/]+)$/, route('referrers'), serveReferrers(door))
+  return router
+}
+
+function pushRoutes(door: Door): Router {
+  const router = new Router()
+  const uploads = /^\/v2\/(.+)\/blobs\/uploads\/?$/
+  const upload = /^\/v2\/(.+)\/blobs\/uploads\/([^/]+)$/
+  router.post(uploads, route('upload'), beginUpload(door))
+  router.get(upload, route('upload'), serveUpload(door))
+  router.patch(upload, route('upload'), appendToUpload(door))
+  router.put(upload, route('upload'), finishUpload(door))
+  router.delete(upload, route('upload'), cancelUpload(door))
+  const manifest = /^\/v2\/(.+)\/manifests\/([^/]+)$/
+  router.put(manifest, route('manifest'), putManifest(door))
+  router.delete(manifest, route('manifest'), deleteManifest(door))
+  router.delete(/^\/v2\/(.+)\/blobs\/([^/]+)$/, route('blob'), deleteBlob(door))
   return router
 }
 

@@ -1,6 +1,5 @@
 import type { RouterContext, RouterMiddleware } from '@koa/router'
 
-import type { Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { clientSignal } from '../http/client-signal.ts'
 import { layOutMultipart, type MultipartLayout } from '../http/multipart.ts'
@@ -13,28 +12,31 @@ import {
 } from '../http/range.ts'
 import { sendStream, type StreamedResponse } from '../http/send-stream.ts'
 import { askBackend } from './ask-backend.ts'
+import { clientOf } from './client-of.ts'
 import type { Door } from './door.ts'
 import { RegistryRefusal } from './error-responses.ts'
+import { resolveDigest } from './push-digest.ts'
 import type { BlobContent } from './registry-backend.ts'
-import { readDigest, readName, shown } from './request-name.ts'
+import { readName, shown } from './request-name.ts'
 
 /** HEAD and GET of `/v2/<name>/blobs/<digest>`, whole or by ranges. */
 export function serveBlob(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
     const name = readName(ctx, path, door.ownHosts)
-    const digest = readDigest(text, 'BLOB_UNKNOWN')
+    const { asked, digest } = await resolveDigest(door, text, 'BLOB_UNKNOWN')
     const gone = clientSignal(ctx.res)
+    const client = clientOf(ctx)
     const startedMs = performance.now()
-    const ask = (signal: AbortSignal) => door.backend.blob({ name, digest }, { signal })
+    const ask = (signal: AbortSignal) => door.backend.blob({ name, digest }, { signal, client })
     const blob = await askBackend(ask, { limitMs: door.limits.blobMs, gone })
     if (!blob) throw new RegistryRefusal('BLOB_UNKNOWN', { name: shown(path), digest })
-    if (ctx.method === 'HEAD') answerHead(ctx, blob, digest)
-    else await send(ctx, door, { blob, digest, gone, startedMs })
+    if (ctx.method === 'HEAD') answerHead(ctx, blob, asked)
+    else await send(ctx, door, { blob, digest: asked, gone, startedMs })
   }
 }
 
-function answerHead(ctx: RouterContext, blob: BlobContent, digest: Digest): void {
+function answerHead(ctx: RouterContext, blob: BlobContent, digest: string): void {
   ctx.status = 200
   ctx.set(headersOf(digest))
   ctx.length = blob.size
@@ -42,7 +44,7 @@ function answerHead(ctx: RouterContext, blob: BlobContent, digest: Digest): void
 
 interface Sending {
   readonly blob: BlobContent
-  readonly digest: Digest
+  readonly digest: string
   readonly gone: AbortSignal
   /** of the request, on the clock of `performance` */
   readonly startedMs: number
@@ -64,7 +66,7 @@ async function send(ctx: RouterContext, { limits, log }: Door, sending: Sending)
 }
 
 /** @throws RegistryRefusal for ranges that cannot be served */
-function answerFor(ctx: RouterContext, blob: BlobContent, digest: Digest): StreamedResponse {
+function answerFor(ctx: RouterContext, blob: BlobContent, digest: string): StreamedResponse {
   const headers = headersOf(digest)
   const { size } = blob
   const selection = selectRanges(rangeHeaderOf(ctx, digest), size)
@@ -165,12 +167,12 @@ async function* readExactly(
 }
 
 /** Without its own If-Range validator a Range is void (RFC 9110, If-Range). */
-function rangeHeaderOf(ctx: RouterContext, digest: Digest): string | undefined {
+function rangeHeaderOf(ctx: RouterContext, digest: string): string | undefined {
   const { range, 'if-range': condition } = ctx.req.headers
   return condition === undefined || condition === etagOf(digest) ? range : undefined
 }
 
-function headersOf(digest: Digest): Record<string, string> {
+function headersOf(digest: string): Record<string, string> {
   return {
     'Content-Type': MEDIA_TYPES.octetStream,
     'Docker-Content-Digest': digest,
@@ -179,6 +181,6 @@ function headersOf(digest: Digest): Record<string, string> {
   }
 }
 
-function etagOf(digest: Digest): string {
+function etagOf(digest: string): string {
   return `"${digest}"`
 }

@@ -1,28 +1,30 @@
 import type { RouterContext, RouterMiddleware } from '@koa/router'
 
-import { asRecord } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { clientSignal } from '../http/client-signal.ts'
 import { askBackend } from './ask-backend.ts'
+import { clientOf } from './client-of.ts'
 import type { Door } from './door.ts'
 import { RegistryRefusal } from './error-responses.ts'
-import type { DoorName, ManifestContent } from './registry-backend.ts'
-import { readDigest, readName, readReference, shown } from './request-name.ts'
+import { resolveDigest } from './push-digest.ts'
+import type { ManifestContent } from './registry-backend.ts'
+import { decodeReference, readName, readTag, shown } from './request-name.ts'
 
 /** HEAD and GET of `/v2/<name>/manifests/<tag or digest>`: the exact bytes under their exact type. */
 export function serveManifest(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
     const name = readName(ctx, path, door.ownHosts)
-    const reference = readReference(text)
+    const { asked, ...reference } = await readReference(door, text)
+    const isMirrored = ctx.query['ns'] !== undefined
     const manifest = await waitFor(ctx, door, (signal) =>
-      door.backend.manifest({ name, ...reference }, { signal }),
+      door.backend.manifest({ name, ...reference, ...(isMirrored && { isMirrored }) }, { signal }),
     )
     if (!manifest) {
       throw new RegistryRefusal('MANIFEST_UNKNOWN', { name: shown(path), ...reference })
     }
-    answerManifest(ctx, manifest)
+    answerManifest(ctx, manifest, asked)
   }
 }
 
@@ -32,7 +34,9 @@ export function serveTags(door: Door): RouterMiddleware {
     const [path = ''] = ctx.captures ?? []
     const name = readName(ctx, path, door.ownHosts)
     const { limit, after } = readPage(ctx)
-    const known = await waitFor(ctx, door, (signal) => door.backend.tags({ name }, { signal }))
+    const known = await waitFor(ctx, door, (signal) =>
+      door.backend.tags({ name }, { signal, client: clientOf(ctx) }),
+    )
     if (!known) throw new RegistryRefusal('NAME_UNKNOWN', { name: shown(path) })
     const rest = [...known].sort().filter((tag) => after === undefined || tag > after)
     const tags = rest.slice(0, limit)
@@ -45,44 +49,41 @@ export function serveTags(door: Door): RouterMiddleware {
 }
 
 /**
- * GET of `/v2/<name>/referrers/<digest>`. For what the swarm alone holds, the image index under the tag
- * `sha256-<hex>` (distribution-spec, Referrers Tag Schema), else an empty one. For what an upstream holds 404,
- * since an empty list from a mirror would end the client's search and hide signatures.
+ * GET of `/v2/<name>/referrers/<digest>`: an image index of what refers to a manifest, an empty one where nothing
+ * does (distribution-spec, Listing Referrers). 404 where only an upstream can say, since an empty list from a
+ * mirror would end the client's search and hide signatures.
  */
 export function serveReferrers(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
     const name = readName(ctx, path, door.ownHosts)
-    const digest = readDigest(text, 'MANIFEST_UNKNOWN')
-    if (name.scope === 'upstream') {
+    const { digest } = await resolveDigest(door, text, 'MANIFEST_UNKNOWN')
+    const entries = await waitFor(ctx, door, async (signal) =>
+      door.backend.referrers?.({ name, digest }, { signal }),
+    )
+    if (!entries) {
       throw new RegistryRefusal('MANIFEST_UNKNOWN', { digest, reason: 'upstream knows, ask there' })
     }
-    const manifests = await referrersOf(ctx, door, { name, digest })
     const { artifactType } = ctx.query
-    if (typeof artifactType === 'string') ctx.set('OCI-Filters-Applied', 'artifactType')
+    const isFiltered = typeof artifactType === 'string'
+    if (isFiltered) ctx.set('OCI-Filters-Applied', 'artifactType')
     answerJson(ctx, MEDIA_TYPES.ociIndex, {
       schemaVersion: 2,
       mediaType: MEDIA_TYPES.ociIndex,
-      manifests:
-        typeof artifactType === 'string'
-          ? manifests.filter((entry) => asRecord(entry)?.['artifactType'] === artifactType)
-          : manifests,
+      manifests: isFiltered
+        ? entries.filter((entry) => entry['artifactType'] === artifactType)
+        : entries,
     })
   }
 }
 
-async function referrersOf(
-  ctx: RouterContext,
+/** The tag or the digest of a path, and how the client wrote a digest. */
+async function readReference(
   door: Door,
-  { name, digest }: { name: DoorName; digest: Digest },
-): Promise<readonly unknown[]> {
-  const tag = digest.replace(':', '-')
-  const index = await waitFor(ctx, door, (signal) =>
-    door.backend.manifest({ name, tag }, { signal }),
-  )
-  if (index?.mediaType !== MEDIA_TYPES.ociIndex) return []
-  const { manifests } = asRecord(JSON.parse(Buffer.from(index.bytes).toString())) ?? {}
-  return Array.isArray(manifests) ? manifests : []
+  text: string,
+): Promise<{ tag?: string; digest?: Digest; asked?: string }> {
+  if (!decodeReference(text).includes(':')) return { tag: readTag(text) }
+  return resolveDigest(door, text, 'MANIFEST_UNKNOWN')
 }
 
 /** The answer of the backend in time, for as long as the client is there. */
@@ -94,13 +95,24 @@ function waitFor<Answer>(
   return askBackend(ask, { limitMs: limits.manifestMs, gone: clientSignal(ctx.res) })
 }
 
-function answerManifest(ctx: RouterContext, { bytes, digest, mediaType }: ManifestContent): void {
+function answerManifest(
+  ctx: RouterContext,
+  { bytes, digest: known, mediaType, notice }: ManifestContent,
+  digest: string = known,
+): void {
   ctx.status = 200
   // Not ctx.type: it would add a charset to types that Koa knows.
   ctx.set('Content-Type', mediaType)
   ctx.set('Docker-Content-Digest', digest)
   ctx.set('ETag', `"${digest}"`)
+  if (notice !== undefined) ctx.set('Warning', formatWarning(notice))
   ctx.body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** distribution-spec, Warnings: `299 - "text"`, printable ASCII, at most 4096 bytes. */
+function formatWarning(notice: string): string {
+  const text = notice.replaceAll(/[^ -~]/g, '?').replaceAll(/["\\]/g, "'")
+  return `299 - "${text.slice(0, 1000)}"`
 }
 
 function answerJson(ctx: RouterContext, contentType: string, document: object): void {

@@ -7,7 +7,7 @@ import { isRepositoryName, isTag } from '../oci/reference.ts'
 import { digestOf, isDigest } from '../oci/digest.ts'
 import { openDoor } from '../testing/open-door.ts'
 import { RegistryRefusal } from './error-responses.ts'
-import { readReference } from './request-name.ts'
+import { readDigest, readTag } from './request-name.ts'
 
 const word = fc.constantFrom(
   'a',
@@ -68,8 +68,8 @@ test('reads any reference as a tag or a digest, or refuses it by code', () => {
   fc.assert(
     fc.property(reference, (text) => {
       try {
-        const read = readReference(text)
-        assert.ok('tag' in read ? isTag(read.tag) : isDigest(read.digest))
+        if (text.includes(':')) assert.ok(isDigest(readDigest(text, 'MANIFEST_UNKNOWN')))
+        else assert.ok(isTag(readTag(text)))
       } catch (error) {
         assert.ok(error instanceof RegistryRefusal, String(error))
       }

@@ -33,14 +33,10 @@ export function readName(ctx: Context, name: string, ownHosts: OwnHosts): DoorNa
   }
 }
 
-/**
- * The tag or the digest of a path.
- * @throws RegistryRefusal DIGEST_INVALID, MANIFEST_UNKNOWN where it cannot name anything here
- */
-export function readReference(text: string): { tag: string } | { digest: Digest } {
-  const reference = decode(text)
-  if (reference.includes(':')) return { digest: readDigest(reference, 'MANIFEST_UNKNOWN') }
-  if (isTag(reference)) return { tag: reference }
+/** The tag of a path. @throws RegistryRefusal MANIFEST_UNKNOWN where it cannot name anything here */
+export function readTag(text: string): string {
+  const reference = decodeReference(text)
+  if (isTag(reference)) return reference
   throw new RegistryRefusal('MANIFEST_UNKNOWN', { tag: shown(reference), reason: 'it is no tag' })
 }
 
@@ -50,7 +46,7 @@ export function readReference(text: string): { tag: string } | { digest: Digest 
  * @throws RegistryRefusal DIGEST_INVALID, `unknownCode`
  */
 export function readDigest(text: string, unknownCode: RegistryErrorCode): Digest {
-  const digest = decode(text)
+  const digest = decodeReference(text)
   if (isDigest(digest)) return digest
   if (DIGEST_GRAMMAR.test(digest) && !digest.startsWith(SHA256_PREFIX)) {
     const reason = 'only sha256 digests are served'
@@ -65,7 +61,8 @@ export function shown(text: string): string {
   return text.slice(0, MAX_SHOWN_LENGTH)
 }
 
-function decode(text: string): string {
+/** A tag or digest of a path; the colon of a digest may come escaped. */
+export function decodeReference(text: string): string {
   return text.replaceAll(/%3a/gi, ':')
 }
 

@@ -92,6 +92,11 @@ export class BlobFetcher implements AsyncDisposable {
     await transfer.settled(signal)
   }
 
+  /** Whether clients read the blob while it is on its way. */
+  isRead(digest: Digest): boolean {
+    return (this.#moving.get(digest)?.transfer.readers ?? 0) > 0
+  }
+
   /** A blob on its way of which peers may have what is here. */
   shared(digest: Digest): { size: number } | undefined {
     const transfer = this.#moving.get(digest)?.transfer

@@ -1,11 +1,12 @@
 import type { Catalog } from '../catalog/catalog.ts'
-import { isOperationError } from '../errors.ts'
+import { isOperationError, OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobAssembly } from './blob-assembly.ts'
 import { BlobRace } from './blob-race.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
+import type { ContentAccess } from './content-access.ts'
 import { SMALL_BLOB_BYTES } from './holder-questions.ts'
 import { StoreSink } from './store-sink.ts'
 import type { SwarmSource } from './swarm-source.ts'
@@ -16,6 +17,9 @@ interface BlobSourcesOptions {
   readonly store: BlobStore
   readonly catalog: Catalog
   readonly swarm: SwarmSource
+  readonly access: ContentAccess
+  /** strangers are peers too: what is private does not go there, not even as a question */
+  readonly isPublic: boolean
   /** undefined where registries are not asked */
   readonly upstream?: UpstreamSource | undefined
   readonly log?: Log
@@ -31,6 +35,7 @@ interface FetchOptions {
 interface Attempt extends FetchOptions {
   /** upstream sent something else than the blob */
   isUpstreamWrong: boolean
+  readonly isSwarmOut: boolean
 }
 
 // The swarm's torrent, or upstream, may turn out to be of other content: then the other one is tried.
@@ -51,7 +56,9 @@ export class BlobSources {
    * DISK_FULL …; the reason of `signal`
    */
   async fetch(transfer: BlobTransfer, options: FetchOptions): Promise<void> {
-    const run: Attempt = { ...options, isUpstreamWrong: false }
+    const { isPublic, access } = this.#options
+    const isSwarmOut = isPublic && (await access.isPrivate(transfer.digest))
+    const run: Attempt = { ...options, isUpstreamWrong: false, isSwarmOut }
     let mismatch: unknown
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -80,8 +87,10 @@ export class BlobSources {
       siblings,
       signal,
       log: this.#log,
-      hasPeers: swarm.hasPeers,
-      swarm: (options) => swarm.fetchWhole(transfer, { siblings, ...options }),
+      hasPeers: swarm.hasPeers && !run.isSwarmOut,
+      swarm: run.isSwarmOut
+        ? nobody
+        : (options) => swarm.fetchWhole(transfer, { siblings, ...options }),
       upstream:
         upstream && !run.isUpstreamWrong
           ? (route, options) => this.#ingest(transfer, { upstream, route, run, ...options })
@@ -119,8 +128,8 @@ export class BlobSources {
       siblings,
       signal,
       log: this.#log,
-      hasPeers: swarm.hasPeers,
-      swarm: (options) => swarm.fill(assembly, { siblings, ...options }),
+      hasPeers: swarm.hasPeers && !run.isSwarmOut,
+      swarm: run.isSwarmOut ? nobody : (options) => swarm.fill(assembly, { siblings, ...options }),
       upstream:
         upstream && !run.isUpstreamWrong
           ? (route, options) => upstream.fill(assembly, route, options.signal)
@@ -144,4 +153,10 @@ export class BlobSources {
       throw error
     }
   }
+}
+
+function nobody(): Promise<never> {
+  return Promise.reject(
+    new OperationError('BLOB_UNKNOWN', 'private content is not asked of strangers'),
+  )
 }

@@ -15,6 +15,8 @@ interface HolderQuestionsOptions {
   readonly torrents: BlobTorrents
   readonly finder: PeerFinder
   readonly client: PeerClient
+  /** told of content that a peer holds as private */
+  readonly onPrivate: (digest: Digest) => Promise<void>
   /** plain clients may have what no node says that it holds */
   readonly isPublic: boolean
   /** a torrent that is known to carry other content */
@@ -56,6 +58,8 @@ export class HolderQuestions {
         if (holder.blob.state === 'complete' || transfer.size >= SMALL_BLOB_BYTES) break
       }
       if (holders.length === 0) await pause(SEARCH_PAUSE_MS, signal)
+      // A pause that is cut off returns at once, and so does a lookup: nothing else would end this loop.
+      signal.throwIfAborted()
     } while (holders.length === 0 && Date.now() - startedAtMs < SEARCH_MS)
     if (transfer.size < 0 && resumable) transfer.onSize(resumable.size)
     if (holders.length === 0 && !(resumable && this.#options.isPublic)) {
@@ -77,6 +81,7 @@ export class HolderQuestions {
     for await (const holder of answers) {
       if (holder.blob.digest !== transfer.digest) continue
       if (transfer.size >= 0 && holder.blob.size !== transfer.size) continue
+      if (holder.blob.isPrivate) await this.#options.onPrivate(transfer.digest)
       yield holder
     }
   }

@@ -10,6 +10,7 @@ import type { BlobFetcher } from './blob-fetcher.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
 import type { ImageResolver, ResolvedManifest } from './image-resolver.ts'
 import { addBytes, NO_BYTES, type SourceBytes } from './transfer-record.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 /** How one blob of a pull fares. */
 export interface BlobReport {
@@ -62,8 +63,11 @@ export class ImagePuller {
     ]
     const unique = [...new Map(blobs.map((blob) => [blob.digest, blob])).values()]
     const name = formatReference(reference)
-    const sums = await mapConcurrently(unique, BLOBS_AT_ONCE, ({ digest, size, role }) =>
-      this.#fetchBlob({ digest, size, role, reference: name }, { signal, report }),
+    const sums = await mapConcurrently(unique, BLOBS_AT_ONCE, (blob) =>
+      this.#fetchBlob(
+        { ...blob, reference: name },
+        { signal, report, route: routeOf(reference, unique.indexOf(blob)) },
+      ),
     )
     return {
       root: { mediaType: root.mediaType, digest: root.digest, size: root.bytes.length },
@@ -87,7 +91,7 @@ export class ImagePuller {
         `image "${formatReference(reference)}": wanted one for ${os}/${architecture}, found none in its index`,
       )
     }
-    const child = await this.#resolver.manifest(entry.digest, { signal })
+    const child = await this.#resolver.manifest(entry.digest, { signal, reference })
     const parsed = child && parseManifest(child.bytes)
     if (parsed?.kind !== 'image') {
       throw new OperationError(
@@ -100,7 +104,15 @@ export class ImagePuller {
 
   async #fetchBlob(
     blob: Pick<BlobReport, 'digest' | 'size' | 'role' | 'reference'>,
-    { signal, report }: { signal: AbortSignal; report: (event: BlobReport) => void },
+    {
+      signal,
+      route,
+      report,
+    }: {
+      signal: AbortSignal
+      route: UpstreamRoute | undefined
+      report: (event: BlobReport) => void
+    },
   ): Promise<SourceBytes> {
     const { digest, size } = blob
     const tell = (rest: Pick<BlobReport, 'state' | 'bytes' | 'done'>) =>
@@ -124,6 +136,7 @@ export class ImagePuller {
     try {
       await this.#fetcher.fetch(digest, {
         size,
+        route,
         signal,
         onTransfer: (started) => (transfer = started),
       })
@@ -137,6 +150,11 @@ export class ImagePuller {
       clearInterval(ticker)
     }
   }
+}
+
+function routeOf(reference: Reference, order: number): UpstreamRoute | undefined {
+  if (reference.scope !== 'upstream') return undefined
+  return { repository: reference, identity: { kind: 'node' }, kind: 'blob', order }
 }
 
 function sumOf({ store, peers, upstream }: SourceBytes): number {

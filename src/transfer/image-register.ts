@@ -11,6 +11,7 @@ import { childrenOf, parseManifest, type Manifest } from '../oci/manifest.ts'
 import { isManifestType } from '../oci/media-types.ts'
 import { canonicalName, parseReference, type Reference } from '../oci/reference.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import type { ContentAccess } from './content-access.ts'
 import { readSmallBlob } from './store-sink.ts'
 
 interface ImageRegisterOptions {
@@ -23,10 +24,14 @@ interface ImageRegisterOptions {
   /** undefined while no node runs: announced at the next start */
   readonly discovery?: Discovery
   readonly isPublic: boolean
+  readonly access: Pick<ContentAccess, 'isPrivate'>
 }
 
 /** The pin of images that came from an archive and not from the engine. */
 export const IMPORTED = 'imported'
+
+/** The pin of images that clients pushed to this node. */
+export const PUSHED = 'pushed'
 
 /** Notes which images this node holds and what they are called, and tells the swarm: the only announcer. */
 export class ImageRegister {
@@ -113,24 +118,39 @@ export class ImageRegister {
     if (left.length === 0) discovery?.withdraw(keys.reference(canonical))
   }
 
+  /** This node no longer has an image: forgets it, and says so. Its blobs stay. */
+  async removeImage(digest: Digest): Promise<void> {
+    const { catalog, discovery, keys } = this.#options
+    await catalog.removeImage(digest)
+    discovery?.withdraw(keys.image(digest))
+  }
+
+  /** This node is about to lose a blob: the public swarm is no longer told of its torrent. */
+  async withdrawBlob(digest: Digest): Promise<void> {
+    const { catalog, discovery, isPublic } = this.#options
+    const torrent = isPublic && (await catalog.torrentOf(digest))
+    if (torrent) discovery?.withdraw(rendezvousAtInfoHash(torrent.infoHash))
+  }
+
   /**
    * Withdraws the names that this node signed and that are not among `names`: the engine no longer has them.
-   * Imported images keep theirs, the engine never had them.
+   * What was imported or pushed keeps its names, the engine need not have it.
    */
   async keepNames(names: readonly Reference[]): Promise<void> {
     const { catalog, identity } = this.#options
     const kept = new Set(names.map(canonicalName))
-    const imported = new Set<Digest>()
+    const pinned = new Set<Digest>()
     for await (const { digest, reason } of catalog.pins())
-      if (reason === IMPORTED) imported.add(digest)
+      if (reason === IMPORTED || reason === PUSHED) pinned.add(digest)
     for await (const { name, nodeId, digest } of catalog.allReferences()) {
-      if (nodeId !== identity.nodeId || kept.has(name) || imported.has(digest)) continue
+      if (nodeId !== identity.nodeId || kept.has(name) || pinned.has(digest)) continue
       await this.removeName(parseReference(name))
     }
   }
 
   async #announceImage(image: ImageRecord): Promise<void> {
-    const { discovery, keys, isPublic, catalog, store } = this.#options
+    const { discovery, keys, isPublic, catalog, store, access } = this.#options
+    if (isPublic && (await access.isPrivate(image.digest))) return
     discovery?.announce(keys.image(image.digest))
     if (!isPublic || !discovery) return
     for (const blob of image.blobs) {

@@ -1,5 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { messageOf, OperationError } from '../errors.ts'
+import type { NodeIdentity } from '../membership/node-identity.ts'
 import { parseReferenceRecord, type SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
@@ -12,10 +13,14 @@ import { abortable } from '../support/deadline.ts'
 import { pause } from '../support/pause.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
+import type { UpstreamAccess, UpstreamIdentity } from '../upstream/upstream.ts'
 import type { BlobFetcher } from './blob-fetcher.ts'
+import type { ContentAccess } from './content-access.ts'
 import type { ImageRegister } from './image-register.ts'
 import { addressOf, type PeerFinder } from './peer-finder.ts'
 import { readSmallBlob } from './store-sink.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
+import type { TagAnswer, UpstreamTags } from './upstream-tags.ts'
 
 interface ImageResolverOptions {
   readonly catalog: Catalog
@@ -24,6 +29,13 @@ interface ImageResolverOptions {
   readonly finder: PeerFinder
   readonly client: PeerClient
   readonly register: ImageRegister
+  readonly access: ContentAccess
+  /** undefined where registries are not asked */
+  readonly upstreamTags?: UpstreamTags | undefined
+  /** whether records may say what a name means while upstream cannot be reached */
+  readonly offlineTags: boolean
+  readonly identity: NodeIdentity
+  readonly isPublic: boolean
   readonly keys: RendezvousKeys
   readonly swarmKey: SwarmKey
   readonly log?: Log
@@ -34,7 +46,26 @@ export interface ResolvedManifest {
   readonly digest: Digest
   readonly mediaType: string
   readonly bytes: Buffer
+  /** why a signed record, and not upstream, said what the name means */
+  readonly notice?: string
 }
+
+/** What a name means, and who said so. */
+interface Meaning {
+  readonly digest: Digest
+  /** where upstream said it */
+  readonly access?: UpstreamAccess
+  readonly notice?: string
+}
+
+/** On whose behalf something is looked up. */
+export interface AskOptions {
+  readonly signal: AbortSignal
+  /** this node itself where it is left out */
+  readonly identity?: UpstreamIdentity
+}
+
+const NODE_ITSELF: UpstreamIdentity = { kind: 'node' }
 
 // Once one node has answered, others get this long to say something newer; without an answer, the whole time.
 const SETTLE_MS = 300
@@ -43,10 +74,13 @@ const RESOLVE_MS = 2500
 const FRESH_MS = 2000
 const ATTEMPTS = 3
 const PAUSE_MS = 500
+// An upstream that takes longer is overtaken by a record, if there is one.
+const UPSTREAM_PATIENCE_MS = 1500
 
 /**
- * What a name means: among the swarm's nodes the newest signed record decides (upstream will decide for its own
- * names, and records only stand in). Records that go back in sequence are refused by the catalog.
+ * What a name means. Upstream decides for the names of registries while it answers; signed records stand in for
+ * it, and decide for names without an upstream: the newest wins, and one that goes back in sequence is refused by
+ * the catalog.
  */
 export class ImageResolver {
   readonly #options: ImageResolverOptions
@@ -59,45 +93,40 @@ export class ImageResolver {
     this.#log = options.log ?? silentLog
   }
 
-  /** The digest a reference means, or undefined where no node says. */
-  async resolve(
-    reference: Reference,
-    { signal }: { signal: AbortSignal },
-  ): Promise<Digest | undefined> {
-    if (reference.digest) return reference.digest
-    const key = formatReference(reference)
-    const fresh = this.#fresh.get(key)
-    if (fresh && Date.now() - fresh.atMs < FRESH_MS) return fresh.digest
-    const shared = this.#resolving.run(key, () =>
-      this.#newest(reference, new AbortController().signal),
-    )
-    const digest = await abortable(shared, signal)
-    if (digest) this.#remember(key, digest)
-    return digest
+  /** The digest a reference means, or undefined where nobody says. */
+  async resolve(reference: Reference, options: AskOptions): Promise<Digest | undefined> {
+    return (await this.#meaningOf(reference, options))?.digest
   }
 
-  /** The manifest a reference means; this node can say so from now on. */
-  async find(
-    reference: Reference,
-    { signal }: { signal: AbortSignal },
-  ): Promise<ResolvedManifest | undefined> {
-    const digest = await this.resolve(reference, { signal })
-    const manifest = digest && (await this.manifest(digest, { signal }))
-    if (manifest && reference.tag !== undefined) this.#options.register.announceName(reference)
-    return manifest
+  /** The manifest a reference means, if it may be given to who asks; this node can say so from now on. */
+  async find(reference: Reference, options: AskOptions): Promise<ResolvedManifest | undefined> {
+    const meaning = await this.#meaningOf(reference, options)
+    if (!meaning) return undefined
+    const { digest, access, notice } = meaning
+    const manifest = await this.manifest(digest, { ...options, reference })
+    if (!manifest) return undefined
+    await this.#noteName(reference, manifest, access)
+    return { ...manifest, ...(notice !== undefined && { notice }) }
   }
 
-  /** The manifest of a digest: from the store, else from the nodes that hold it. */
+  /**
+   * The manifest of a digest, if it may be given to who asks: from the store, else from upstream and the nodes
+   * that hold it.
+   * @param options.reference the name under which it is asked for
+   */
   async manifest(
     digest: Digest,
-    { signal }: { signal: AbortSignal },
+    { signal, identity = NODE_ITSELF, reference }: AskOptions & { reference: Reference },
   ): Promise<ResolvedManifest | undefined> {
-    const { store, fetcher, register } = this.#options
+    const { store, fetcher, register, access } = this.#options
+    const question = { digest, kind: 'manifest' as const, identity }
     if (!(await store.has(digest))) {
-      const blob = await fetcher.open(digest, { signal })
+      const route = this.#routeOf(reference, identity)
+      const blob = await fetcher.open(digest, { signal, route })
       if (!blob) return undefined
-      await fetcher.fetch(digest, { signal })
-    }
+      if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
+      await fetcher.fetch(digest, { signal, route })
+    } else if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
     const bytes = await readSmallBlob(store, digest)
     const { mediaType } = await register.addManifest(digest, bytes)
     return { digest, mediaType, bytes }
@@ -107,17 +136,15 @@ export class ImageResolver {
    * The manifest a reference means; asks again for a moment, as nodes that have just started have yet to meet.
    * @throws OperationError IMAGE_UNKNOWN
    */
-  async require(
-    reference: Reference,
-    { signal }: { signal: AbortSignal },
-  ): Promise<ResolvedManifest> {
+  async require(reference: Reference, options: AskOptions): Promise<ResolvedManifest> {
+    const { signal } = options
     for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
-      const manifest = await this.find(reference, { signal })
+      const manifest = await this.find(reference, options)
       if (manifest) return manifest
       if (attempt < ATTEMPTS) await pause(PAUSE_MS, signal)
       signal.throwIfAborted()
     }
-    const digest = await this.resolve(reference, { signal })
+    const digest = await this.resolve(reference, options)
     throw new OperationError(
       'IMAGE_UNKNOWN',
       digest
@@ -138,17 +165,93 @@ export class ImageResolver {
     return [...tags]
   }
 
+  async #meaningOf(
+    reference: Reference,
+    { signal, identity = NODE_ITSELF }: AskOptions,
+  ): Promise<Meaning | undefined> {
+    const { digest, tag, scope } = reference
+    if (digest) return { digest }
+    const { upstreamTags } = this.#options
+    if (!upstreamTags || scope !== 'upstream' || tag === undefined) {
+      const recorded = await this.#recorded(reference, signal)
+      return recorded && { digest: recorded }
+    }
+    const asked = upstreamTags.resolve(reference, tag, { identity, signal })
+    const answer = await within(asked, UPSTREAM_PATIENCE_MS)
+    if (answer?.kind === 'found') return answer
+    const reason = answer?.reason ?? `${reference.registry} does not answer in time`
+    const isOut = answer === undefined || answer.kind === 'unreachable'
+    const mayStandIn = !isOut || this.#options.offlineTags
+    const said = isOut ? upstreamTags.lastSaid(reference, tag, identity) : undefined
+    const standIn = mayStandIn ? (said ?? (await this.#recorded(reference, signal))) : undefined
+    if (standIn) return this.#standIn(reference, { digest: standIn, reason })
+    // Nobody else knows: upstream may take its time.
+    return this.#afterAll(await asked)
+  }
+
+  #standIn(reference: Reference, { digest, reason }: { digest: Digest; reason: string }): Meaning {
+    const name = formatReference(reference)
+    this.#log.warn({ reference: name, digest, reason }, 'a signed record stands in for upstream')
+    return { digest, notice: `${name} is what a signed record says: ${reason}` }
+  }
+
+  /** @throws OperationError UPSTREAM_UNREACHABLE, UPSTREAM_DENIED: what a person wants to know of a failed pull */
+  #afterAll(answer: TagAnswer): Meaning | undefined {
+    if (answer.kind === 'found') return answer
+    if (answer.kind === 'unknown') return undefined
+    const code = answer.kind === 'denied' ? 'UPSTREAM_DENIED' : 'UPSTREAM_UNREACHABLE'
+    throw new OperationError(code, answer.reason)
+  }
+
+  /** What anybody may know of a name upstream, this node signs for. */
+  async #noteName(
+    reference: Reference,
+    { digest, mediaType, bytes }: ResolvedManifest,
+    access: UpstreamAccess | undefined,
+  ): Promise<void> {
+    const { register } = this.#options
+    if (reference.tag === undefined || reference.digest) return
+    if (access === 'public')
+      await register.addName(reference, { digest, mediaType, size: bytes.length })
+    else if (access === undefined) register.announceName(reference)
+  }
+
+  #routeOf(reference: Reference, identity: UpstreamIdentity): UpstreamRoute | undefined {
+    if (reference.scope !== 'upstream') return undefined
+    return { repository: reference, identity, kind: 'manifest' }
+  }
+
+  async #recorded(reference: Reference, signal: AbortSignal): Promise<Digest | undefined> {
+    const key = formatReference(reference)
+    const fresh = this.#fresh.get(key)
+    if (fresh && Date.now() - fresh.atMs < FRESH_MS) return fresh.digest
+    const shared = this.#resolving.run(key, () =>
+      this.#newest(reference, new AbortController().signal),
+    )
+    const digest = await abortable(shared, signal)
+    if (digest) this.#remember(key, digest)
+    return digest
+  }
+
   async #newest(reference: Reference, signal: AbortSignal): Promise<Digest | undefined> {
     const name = canonicalName(reference)
     await this.#askPeers(reference, name, signal)
-    const records = (await this.#options.catalog.references(name)).filter(
-      ({ nodeName }) => reference.scope !== 'node' || nodeName === reference.nodeName,
+    const records = (await this.#options.catalog.references(name)).filter((record) =>
+      this.#counts(record, reference),
     )
     const newest = records.reduce<SignedReferenceRecord | undefined>(
       (best, record) => (!best || isNewer(record, best) ? record : best),
       undefined,
     )
     return newest?.digest
+  }
+
+  /** In the public swarm anybody may sign: there only this node's own word counts for the name of a registry. */
+  #counts({ nodeName, nodeId }: SignedReferenceRecord, reference: Reference): boolean {
+    const { isPublic, identity, upstreamTags } = this.#options
+    if (reference.scope === 'node') return nodeName === reference.nodeName
+    const isForeign = isPublic && upstreamTags !== undefined && reference.scope === 'upstream'
+    return !isForeign || nodeId === identity.nodeId
   }
 
   /** Asks all peers that can be found; what proves sound is in the catalog afterwards. */
@@ -215,6 +318,17 @@ export class ImageResolver {
     this.#fresh.set(key, { digest, atMs: Date.now() })
     const [oldest] = this.#fresh.keys()
     if (this.#fresh.size > 1000 && oldest !== undefined) this.#fresh.delete(oldest)
+  }
+}
+
+/** undefined where the work takes longer. */
+async function within<Result>(work: Promise<Result>, limitMs: number): Promise<Result | undefined> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>()
+  const timer = setTimeout(() => resolve(undefined), limitMs)
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -2,6 +2,7 @@ import type { Catalog } from '../catalog/catalog.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
+import type { ContentAccess } from './content-access.ts'
 import { referencesOf, type ImageRegister } from './image-register.ts'
 
 /** An image whose blobs are all in the store: what an archive or an engine brought. */
@@ -29,6 +30,7 @@ export interface SeededImage {
 interface ImageSeederOptions {
   readonly catalog: Catalog
   readonly register: ImageRegister
+  readonly access: Pick<ContentAccess, 'onShared'>
   /** this node's own registry addresses, which engines put before names */
   readonly doors: () => readonly string[]
 }
@@ -43,9 +45,11 @@ export class ImageSeeder {
 
   /** @param name instead of the names that the image brings along */
   async seed(image: HeldImage, name?: Reference): Promise<SeededImage[]> {
-    const { register, catalog, doors } = this.#options
+    const { register, catalog, access, doors } = this.#options
     const { manifest } = image
     const blobs = image.blobs.filter(({ digest }) => digest !== manifest.digest)
+    // Who seeds or imports an image shares it on purpose, whatever a registry said before.
+    for (const { digest } of [manifest, ...image.blobs]) await access.onShared(digest)
     await register.addImage({
       digest: manifest.digest,
       mediaType: manifest.mediaType,

@@ -6,12 +6,16 @@ import type { BlobStore } from '../store/blob-store.ts'
 import { MAX_WHOLE_BLOB_BYTES, type HeldBlob } from '../peering/peer-messages.ts'
 import type { BlobFetcher } from './blob-fetcher.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
+import type { ContentAccess } from './content-access.ts'
 
 interface PeerAnswersOptions {
   readonly store: BlobStore
   readonly catalog: Catalog
   readonly torrents: BlobTorrents
   readonly fetcher: BlobFetcher
+  readonly access: Pick<ContentAccess, 'isPrivate'>
+  /** strangers ask: what is private is not here for them */
+  readonly isPublic: boolean
   /** told of the bytes of a small blob that is given away in one answer */
   readonly onWholeBlob?: (bytes: number) => void
 }
@@ -28,17 +32,29 @@ export class PeerAnswers {
 
   /** Which of these are here, whole or with at least one verified piece. */
   async have(digests: readonly Digest[]): Promise<HeldBlob[]> {
-    const { store, fetcher } = this.#options
+    const { isPublic, access } = this.#options
     const held: HeldBlob[] = []
     for (const digest of digests) {
-      const stored = await store.stat(digest)
-      if (stored) held.push({ digest, size: stored.size, state: 'complete' })
-      else {
-        const moving = fetcher.shared(digest)
-        if (moving) held.push({ digest, size: moving.size, state: 'partial' })
-      }
+      const blob = await this.#held(digest)
+      if (!blob) continue
+      const isPrivate = await access.isPrivate(digest)
+      if (!isPrivate) held.push(blob)
+      else if (!isPublic) held.push({ ...blob, isPrivate })
     }
     return held
+  }
+
+  async #held(digest: Digest): Promise<HeldBlob | undefined> {
+    const { store, fetcher } = this.#options
+    const stored = await store.stat(digest)
+    if (stored) return { digest, size: stored.size, state: 'complete' }
+    const moving = fetcher.shared(digest)
+    return moving && { digest, size: moving.size, state: 'partial' }
+  }
+
+  async #mayGive(digest: Digest): Promise<boolean> {
+    const { isPublic, access } = this.#options
+    return !isPublic || !(await access.isPrivate(digest))
   }
 
   /** The signed records kept for these names, whoever signed them. */
@@ -48,13 +64,15 @@ export class PeerAnswers {
     return records.slice(0, MAX_RECORDS)
   }
 
-  metainfo(digest: Digest): Promise<Buffer | undefined> {
+  async metainfo(digest: Digest): Promise<Buffer | undefined> {
+    if (!(await this.#mayGive(digest))) return undefined
     return this.#options.torrents.handOver(digest)
   }
 
   async blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined> {
     const { store } = this.#options
     const stored = await store.stat(digest)
+    if (!(await this.#mayGive(digest))) return undefined
     if (!stored || stored.size > MAX_WHOLE_BLOB_BYTES) return undefined
     const content = await store.open(digest)
     this.#options.onWholeBlob?.(stored.size)

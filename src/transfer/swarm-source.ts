@@ -14,6 +14,7 @@ import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.t
 import type { BlobAssembly } from './blob-assembly.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
 import { RejectedTorrents, type BlobTransfer } from './blob-transfer.ts'
+import type { ContentAccess } from './content-access.ts'
 import { HolderQuestions, SMALL_BLOB_BYTES } from './holder-questions.ts'
 import { addressOf, type Holder, type PeerFinder } from './peer-finder.ts'
 
@@ -36,6 +37,7 @@ interface SwarmSourceOptions {
   readonly discovery: Discovery
   /** infohashes are looked up on the DHT as well, where plain clients meet */
   readonly isPublic: boolean
+  readonly access: Pick<ContentAccess, 'isPrivate' | 'onToldPrivate'>
   /** told of a peer that sent wrong bytes */
   readonly onBadPeer?: (peer: KnownPeer) => void
   /** told of the bytes of a small blob, which came in one answer and not as pieces */
@@ -62,6 +64,7 @@ export class SwarmSource {
     this.#questions = new HolderQuestions({
       ...options,
       log: this.#log,
+      onPrivate: (digest) => options.access.onToldPrivate(digest),
       isRejected: (torrent) => this.#rejected.has(torrent),
       ban: (peer, reason) => this.#ban(peer, reason),
     })
@@ -150,15 +153,16 @@ export class SwarmSource {
       this.#options.discovery.withdraw(rendezvousAtInfoHash(torrent.infoHash))
       await download[Symbol.asyncDispose]()
     })
-    download.progress.once('piece', () => this.#announce(torrent))
+    download.progress.once('piece', () => void this.#announce(torrent))
     for (const { peer } of holders) download.dial(addressOf(peer))
     await this.#untilComplete(transfer, { torrent, download, siblings, signal })
   }
 
   /** Its first piece is here: a plain magnet link finds this node from now on. */
-  #announce({ infoHash }: TorrentRecord): void {
-    const { discovery, isPublic } = this.#options
-    if (isPublic) discovery.announce(rendezvousAtInfoHash(infoHash))
+  async #announce({ digest, infoHash }: TorrentRecord): Promise<void> {
+    const { discovery, isPublic, access } = this.#options
+    if (!isPublic || (await access.isPrivate(digest))) return
+    discovery.announce(rendezvousAtInfoHash(infoHash))
   }
 
   /** Pieces come in by themselves; this finds more peers, and gives up when nothing comes any more. */

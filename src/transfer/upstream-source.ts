@@ -5,16 +5,12 @@ import type { Upstream, UpstreamBlob } from '../upstream/upstream.ts'
 import { BandwidthOrder } from './bandwidth-order.ts'
 import type { BlobAssembly } from './blob-assembly.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
+import type { ContentAccess } from './content-access.ts'
 import type { UpstreamRoute } from './upstream-route.ts'
 
 interface UpstreamSourceOptions {
   readonly upstream: Upstream
-  /** told which repository a blob came from, and whether anybody may read it there */
-  readonly onOpened: (
-    transfer: BlobTransfer,
-    route: UpstreamRoute,
-    blob: UpstreamBlob,
-  ) => Promise<void>
+  readonly access: Pick<ContentAccess, 'onGiven'>
 }
 
 const MAX_IDLE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -68,7 +64,7 @@ export class UpstreamSource {
   ): Promise<UpstreamBlob> {
     const { digest, size } = transfer
     const { repository, identity, kind } = route
-    const { upstream, onOpened } = this.#options
+    const { upstream, access } = this.#options
     const startedMs = performance.now()
     const blob =
       kind === 'manifest'
@@ -85,7 +81,8 @@ export class UpstreamSource {
         `blob ${digest}: ${repository.registry}/${repository.repository} does not have it`,
       )
     }
-    await onOpened(transfer, route, blob)
+    // Before a byte of it is anywhere: whether it may be given to others.
+    await access.onGiven({ repository, digest, kind, identity }, blob.access)
     return blob
   }
 

@@ -115,7 +115,7 @@ export class AddressGuard {
 /** Whether the host of `url` is in a list of lower-case `host` (standard port) and `host:port`. */
 export function isHostListed(url: URL, hosts: ReadonlySet<string>): boolean {
   if (hosts.has(url.host)) return true
-  return url.port === '' && (hosts.has(`${url.hostname}:443`) || hosts.has(`${url.hostname}:80`))
+  return hosts.has(`${url.hostname}:${url.port || (url.protocol === 'https:' ? 443 : 80)}`)
 }
 
 /** Without the brackets of IPv6 and the dot at the end of a full name. */

@@ -19,6 +19,13 @@ export interface Lane {
   readonly credential: Credential | undefined
 }
 
+/** An Authorization header. */
+export interface Authorization {
+  readonly header: string
+  /** made for this very request */
+  readonly isFresh: boolean
+}
+
 export const ANONYMOUS: Lane = { name: 'anonymous', credential: undefined }
 
 export function laneOf(credential: Credential): Lane {
@@ -65,11 +72,12 @@ export class Authorizations {
     target: RegistryTarget,
     lane: Lane,
     signal: AbortSignal,
-  ): Promise<string | undefined> {
+  ): Promise<Authorization | undefined> {
     const kept = this.#headers.get(keyOf(target, lane))
-    if (kept !== undefined) return kept
+    if (kept !== undefined) return { header: kept, isFresh: false }
     const challenge = this.#challenges.get(target.origin.origin)
-    return challenge && (await this.#meet(challenge, target, lane, signal))
+    const header = challenge && (await this.#meet(challenge, target, lane, signal))
+    return header === undefined ? undefined : { header, isFresh: true }
   }
 
   /** Whether it is known how the registry wants to be asked. */
@@ -97,15 +105,27 @@ export class Authorizations {
       answer,
       refused,
       signal,
-    }: { answer: HttpAnswer; refused: string | undefined; signal: AbortSignal },
-  ): Promise<string | undefined> {
+    }: { answer: HttpAnswer; refused: Authorization | undefined; signal: AbortSignal },
+  ): Promise<Authorization | undefined> {
     const challenge = this.learn(target, answer)
+    // what is refused when it is new will be refused when it is newer
+    if (refused?.isFresh === true) return undefined
     const kept = this.#headers.get(keyOf(target, lane))
     // another request has renewed it meanwhile
-    if (kept !== undefined && kept !== refused) return kept
+    if (kept !== undefined && kept !== refused?.header) return { header: kept, isFresh: true }
     this.#headers.delete(keyOf(target, lane))
-    const next = challenge && (await this.#meet(challenge, target, lane, signal))
-    return next === refused ? undefined : next
+    const header = challenge && (await this.#meet(challenge, target, lane, signal))
+    if (header === undefined || header === refused?.header) return undefined
+    return { header, isFresh: true }
+  }
+
+  /** Why a credential could not be shown, if that is so. */
+  obstacleOf({ origin }: RegistryTarget, { credential }: Lane): string | undefined {
+    const challenge = this.#challenges.get(origin.origin)
+    if (challenge?.scheme !== 'bearer' || !credential) return undefined
+    if (credential.kind === 'registry-token') return undefined
+    if (this.#options.isTrusted(challenge.realm, origin)) return undefined
+    return `its token service ${challenge.realm.host} is not one that the credential may go to`
   }
 
   async #meet(

@@ -1,4 +1,4 @@
-import { isOperationError, type OperationError } from '../errors.ts'
+import type { OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { pause } from '../support/pause.ts'
 import type { TokenBucket } from '../support/token-bucket.ts'
@@ -47,7 +47,7 @@ export async function* readBlob(options: BlobContentOptions): AsyncGenerator<Buf
       failure = brokenOff(part, position, options)
     } catch (thrown) {
       signal.throwIfAborted()
-      if (!isUnreachable(thrown)) throw thrown
+      if (!isUnreachable(thrown) || isUnreachable(thrown, 'closed')) throw thrown
       // all is there, only the end of the message was lost
       if (position === size) return
       failure = thrown
@@ -85,7 +85,7 @@ async function resume(
       return { part: await reopen(position), resumes: tries }
     } catch (thrown) {
       signal.throwIfAborted()
-      if (!isOperationError(thrown) || !isUnreachable(thrown)) throw thrown
+      if (!isUnreachable(thrown) || isUnreachable(thrown, 'closed')) throw thrown
       last = thrown
     }
   }

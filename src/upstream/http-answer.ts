@@ -23,6 +23,8 @@ interface AnswerParts {
 // An error page that is longer than this costs less as a new connection.
 const DISCARD_BYTES = 64 * 1024
 const DISCARD_MS = 1000
+// a byte now and then is not silence, and no answer either
+const WHOLE_BODY_MS = 60_000
 
 /** The answer to one request. Its body is read once, by `chunks` or `bytes`, or given up by `discard` or `leave`. */
 export class HttpAnswer {
@@ -91,12 +93,19 @@ export class HttpAnswer {
       this.leave()
       throw faulty(this.url, `wanted at most ${maxBytes} bytes, found ${this.contentLength}`)
     }
+    const { body, url } = this.#parts
+    const late = unreachable(url, 'body', `its answer takes more than ${WHOLE_BODY_MS} ms`)
+    const timer = setTimeout(() => body.destroy(late), WHOLE_BODY_MS)
     const chunks: Buffer[] = []
     let length = 0
-    for await (const chunk of this.chunks()) {
-      chunks.push(chunk)
-      length += chunk.length
-      if (length > maxBytes) throw faulty(this.url, `wanted at most ${maxBytes} bytes, found more`)
+    try {
+      for await (const chunk of this.chunks()) {
+        chunks.push(chunk)
+        length += chunk.length
+        if (length > maxBytes) throw faulty(url, `wanted at most ${maxBytes} bytes, found more`)
+      }
+    } finally {
+      clearTimeout(timer)
     }
     return Buffer.concat(chunks, length)
   }

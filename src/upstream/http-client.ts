@@ -2,7 +2,7 @@ import { Agent, Pool, type Dispatcher } from 'undici'
 
 import { VERSION } from '../version.ts'
 import type { AddressGuard, Reach } from './address-guard.ts'
-import { failureOf } from './failures.ts'
+import { failureOf, unreachable } from './failures.ts'
 import { HttpAnswer } from './http-answer.ts'
 
 export interface HttpTimes {
@@ -42,6 +42,7 @@ export class HttpClient implements AsyncDisposable {
   readonly #options: HttpClientOptions
   /** a socket that was opened with one reach is not used for another */
   readonly #agents = new Map<string, Agent>()
+  #isClosed = false
 
   constructor(options: HttpClientOptions) {
     this.#options = options
@@ -53,6 +54,7 @@ export class HttpClient implements AsyncDisposable {
   async send(request: HttpRequest): Promise<HttpAnswer> {
     const { url, method, headers, body, signal } = request
     signal.throwIfAborted()
+    if (this.#isClosed) throw unreachable(url, 'closed', 'this node is closing')
     this.#options.guard.check(url, request.reach)
     try {
       const answer = await this.#agentFor(request).request({
@@ -81,6 +83,7 @@ export class HttpClient implements AsyncDisposable {
 
   /** Ends all connections. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
     await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()))
   }
 

@@ -46,6 +46,7 @@ const PUBLIC_MEMORY_MS = 5 * 60_000
 const MAX_REPOSITORIES = 4096
 const MAX_GATES = 1024
 const DEFAULT_QUIET_MS = 5000
+const TIMER_MARGIN_MS = 5
 /** what a credential may change */
 const CLOSED_STATUSES: ReadonlySet<number> = new Set([401, 403, 404, 429])
 const ABSENT_STATUSES: ReadonlySet<number> = new Set([404, 410])
@@ -112,10 +113,11 @@ export class RegistryRequests {
     if (isAnswer(open)) await open.discard()
     if (!this.#options.authorizations.isKnown(target)) await this.#ping(target, signal)
     const shown = await this.#patiently(target, question, lane, signal)
+    const obstacle = this.#options.authorizations.obstacleOf(target, lane)
     if (shown.isSuccess && !isUnreachable(open, 'busy')) {
       this.#privates.set(key, true, PRIVATE_MEMORY_MS)
     }
-    return await conclude(shown, 'private', target)
+    return await conclude(shown, 'private', target, obstacle)
   }
 
   #mayBePrivate(repository: string, { status }: HttpAnswer): boolean {
@@ -158,7 +160,8 @@ export class RegistryRequests {
     const { client } = this.#options
     const waitMs = Number(first.details['retryAfterMs'])
     if (!(waitMs <= client.maxRetryAfterMs)) throw first
-    await client.rest(waitMs, signal)
+    // a timer may be a little early, and the gate would still be closed
+    await client.rest(waitMs + TIMER_MARGIN_MS, signal)
     const second = await this.#inLane(target, question, lane, signal)
     if (isAnswer(second)) return second
     throw second
@@ -202,7 +205,7 @@ export class RegistryRequests {
     const { authorizations } = this.#options
     let authorization = await authorizations.ready(target, lane, signal)
     for (let challenges = 1; ; challenges += 1) {
-      const answer = await this.#send(target, question, authorization, signal)
+      const answer = await this.#send(target, question, authorization?.header, signal)
       if (answer.status !== 401 || challenges > MAX_CHALLENGES) return answer
       const refused = authorization
       authorization = await authorizations.renew(target, lane, { answer, refused, signal })
@@ -245,6 +248,7 @@ async function conclude(
   answer: HttpAnswer,
   access: UpstreamAccess,
   { origin, repository }: RegistryTarget,
+  obstacle?: string,
 ): Promise<RegistryAnswer | undefined> {
   const { status } = answer
   if (answer.isSuccess || PASSED_ON_STATUSES.has(status)) return { answer, access }
@@ -253,7 +257,7 @@ async function conclude(
   if (DENIED_STATUSES.has(status)) {
     throw new OperationError(
       'UPSTREAM_DENIED',
-      `registry ${origin.host}: it answered ${status} for ${repository}`,
+      `registry ${origin.host}: it answered ${status} for ${repository}${obstacle === undefined ? '' : `; ${obstacle}`}`,
       { details: { host: origin.host, repository, status } },
     )
   }

@@ -14,7 +14,7 @@ export interface RegistryTarget {
 }
 
 // Docker Hub serves its API under a name of its own
-const HOSTS: Readonly<Record<string, string>> = { 'docker.io': 'registry-1.docker.io' }
+const HOSTS: ReadonlyMap<string, string> = new Map([['docker.io', 'registry-1.docker.io']])
 
 /** @throws OperationError UPSTREAM_ADDRESS_REFUSED, REFERENCE_INVALID */
 export function targetOf(
@@ -24,7 +24,7 @@ export function targetOf(
   if (!isRepositoryName(repository)) {
     throw new OperationError('REFERENCE_INVALID', `"${repository}" is not a repository name`)
   }
-  const host = HOSTS[registry] ?? registry
+  const host = HOSTS.get(registry) ?? registry
   // URL writes 127.1 and 0x7f000001 as 127.0.0.1: what is checked is what is dialled
   const text = `https://${host}`
   if (!/^[^/\\?#@\s]+$/.test(host) || !URL.canParse(text)) {

@@ -21,7 +21,7 @@ interface SteadyClientOptions {
 }
 
 const MAX_RETRIES = 2
-const PASSING_STATUSES: ReadonlySet<number> = new Set([500, 502, 503, 504])
+const PASSING_STATUSES: ReadonlySet<number> = new Set([408, 500, 502, 503, 504])
 const MAX_GATES = 1024
 
 /** HTTP that tries again what may well pass, and leaves a dead host in peace for a while. */
@@ -40,7 +40,7 @@ export class SteadyClient {
   }
 
   /**
-   * Any status below 500 is an answer.
+   * Any status below 500 but 408 is an answer.
    * @throws OperationError UPSTREAM_UNREACHABLE, UPSTREAM_FAULTY, UPSTREAM_ADDRESS_REFUSED; the reason of the signal
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
@@ -85,7 +85,7 @@ export class SteadyClient {
       throw failure
     })
     if (!answer) return 0
-    if (answer.status < 500) return answer
+    if (answer.status < 500 && answer.status !== 408) return answer
     await answer.discard()
     return this.#retryOf(answer, mayRetry)
   }

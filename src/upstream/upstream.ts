@@ -61,7 +61,7 @@ export interface AskOptions {
  * Registries, asked by the pull side of the OCI Distribution API (distribution-spec). `undefined` is a plain 404.
  * @throws OperationError UPSTREAM_DENIED (401 and 403), UPSTREAM_UNREACHABLE (no answer, 5xx, 429, TLS),
  * UPSTREAM_FAULTY (an answer that contradicts itself or the digest), UPSTREAM_ADDRESS_REFUSED (an address of this
- * host, a link-local or metadata address that was not configured), UPSTREAM_OFF
+ * host, a link-local or metadata address that was not configured)
  */
 export interface Upstream extends AsyncDisposable {
   /** What a tag means: a HEAD, which registries do not count as a pull. */

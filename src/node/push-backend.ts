@@ -1,0 +1,125 @@
+import { asRecord } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { MEDIA_TYPES } from '../oci/media-types.ts'
+import type {
+  BlobContent,
+  DoorName,
+  ManifestContent,
+  ManifestRequest,
+  ReferrerEntry,
+  RegistryBackend,
+} from '../registry/registry-backend.ts'
+import type { RegistryContent } from '../registry/registry-content.ts'
+import { readDocument } from '../transfer/pushed-manifest.ts'
+import type { PushedView, TagMeaning } from '../transfer/pushed-view.ts'
+
+type Asked = Parameters<RegistryBackend['manifest']>[1]
+
+interface PushBackendOptions {
+  /** what answers for all that was not pushed here */
+  readonly inner: RegistryBackend
+  readonly content: RegistryContent
+  readonly view: PushedView
+  /** opens a blob that was pushed, whoever asks: who pushed it shared it */
+  readonly openHeld: (
+    digest: Digest,
+    options: { signal: AbortSignal },
+  ) => Promise<BlobContent | undefined>
+  /** asks the swarm what a tag means; what it says is in the catalog afterwards */
+  readonly askSwarm: (
+    reference: DoorName & { tag: string },
+    options: { signal: AbortSignal },
+  ) => Promise<unknown>
+  /** whether registries are asked: if not, nobody but this node can say what refers to a manifest */
+  readonly hasUpstream: boolean
+}
+
+/**
+ * The repositories that clients pushed to, in front of everything else: what was pushed is served, what was deleted
+ * is not, and this node speaks for them like a registry. What was pushed to a name with an upstream counts before
+ * the upstream, unless the client asks for that one by `ns`.
+ */
+export class PushBackend implements RegistryBackend {
+  readonly content: RegistryContent
+  readonly #options: PushBackendOptions
+
+  constructor(options: PushBackendOptions) {
+    this.content = options.content
+    this.#options = options
+  }
+
+  async manifest(request: ManifestRequest, asked: Asked): Promise<ManifestContent | undefined> {
+    const { inner, view } = this.#options
+    const { name, digest, isMirrored } = request
+    if (!(await view.isPushedTo(name))) return inner.manifest(request, asked)
+    const isAboutUpstream = isMirrored === true && digest === undefined
+    if (isAboutUpstream) return inner.manifest(request, asked)
+    const meaning = await this.#meaningOf(request, asked)
+    if (meaning.kind !== 'held') {
+      return meaning.kind === 'deleted' ? undefined : inner.manifest(request, asked)
+    }
+    if (await view.isDeleted(name, meaning.digest)) return undefined
+    const held = await view.manifest(name, meaning.digest)
+    return held ?? inner.manifest(request, asked)
+  }
+
+  async blob(
+    request: Parameters<RegistryBackend['blob']>[0],
+    asked: Asked,
+  ): Promise<BlobContent | undefined> {
+    const { inner, view, openHeld } = this.#options
+    const { name, digest } = request
+    if (!(await view.isPushedTo(name))) return inner.blob(request, asked)
+    if (await view.isDeleted(name, digest)) return undefined
+    return (await view.hasBlob(name, digest)) ? openHeld(digest, asked) : inner.blob(request, asked)
+  }
+
+  async tags(request: { name: DoorName }, asked: Asked): Promise<readonly string[] | undefined> {
+    const { inner, view } = this.#options
+    const { name } = request
+    if (!(await view.isPushedTo(name))) return inner.tags(request, asked)
+    const pushed = await view.pushedTags(name)
+    if (name.scope === 'upstream') return pushed
+    const known = (await inner.tags(request, asked)) ?? []
+    const meanings = await Promise.all(known.map((tag) => view.newestTag(name, tag)))
+    const heard = known.filter((_, index) => meanings[index]?.kind === 'held')
+    return [...new Set([...pushed, ...heard])]
+  }
+
+  async referrers(
+    request: Parameters<NonNullable<RegistryBackend['referrers']>>[0],
+    asked: Asked,
+  ): Promise<readonly ReferrerEntry[] | undefined> {
+    const { inner, view, hasUpstream } = this.#options
+    const { name, digest } = request
+    const isOurs = name.scope !== 'upstream' || !hasUpstream || (await view.isPushedTo(name))
+    if (!isOurs) return inner.referrers?.(request, asked)
+    const found = await view.referrers(name, digest)
+    const known = new Set(found.map((entry) => entry['digest']))
+    const tagged = await this.#taggedReferrers(request, asked)
+    return [...found, ...tagged.filter((entry) => !known.has(entry['digest']))]
+  }
+
+  async #meaningOf({ name, tag, digest }: ManifestRequest, asked: Asked): Promise<TagMeaning> {
+    const { view, askSwarm } = this.#options
+    if (digest) return { kind: 'held', digest }
+    if (tag === undefined) return { kind: 'unknown' }
+    if (name.scope === 'upstream') return view.pushedTag(name, tag)
+    await askSwarm({ ...name, tag }, asked)
+    return view.newestTag(name, tag)
+  }
+
+  /** What a client listed itself, under the tag that stands in for this API (Referrers Tag Schema). */
+  async #taggedReferrers(
+    { name, digest }: { name: DoorName; digest: string },
+    asked: Asked,
+  ): Promise<ReferrerEntry[]> {
+    const tag = digest.replace(':', '-')
+    const { view } = this.#options
+    if (name.scope === 'upstream' && (await view.pushedTag(name, tag)).kind !== 'held') return []
+    const index = await this.manifest({ name, tag }, asked)
+    if (index?.mediaType !== MEDIA_TYPES.ociIndex) return []
+    const { manifests } = readDocument(index.bytes) ?? {}
+    return Array.isArray(manifests) ? manifests.map(asRecord).filter((entry) => !!entry) : []
+  }
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { test } from 'node:test'
+
+import { isPulled, pullLikeEngine, summaryOf } from './testing/engine-like-pull.ts'
+import { openFaultProxy } from './testing/fault-proxy.ts'
+import { openLayoutRegistry } from './testing/layout-registry.ts'
+import { transfersAt } from './testing/node-reading.ts'
+import { openTestnet, writeLayout } from './testing/testnet.ts'
+
+const MIB = 1024 * 1024
+const LAYERS = [3 * MIB, 20_000, 0]
+const ALL_BYTES = LAYERS.reduce((sum, size) => sum + size, 0)
+
+test('the first node pulls from upstream, the second from the first', async () => {
+  await using net = await openTestnet()
+  await using registry = await openLayoutRegistry()
+  await using proxy = await openFaultProxy({ target: registry.address })
+  await registry.add('team/app', await writeLayout(join(net.dir, 'image'), LAYERS))
+  const config = { upstream: true, insecureUpstreams: [proxy.address] }
+  const pull = { repository: 'team/app', tag: '1', ns: proxy.address }
+
+  const first = await net.start('first', config)
+  const cold = await pullLikeEngine({ ...pull, door: first.node.ready.registry })
+  assert.ok(isPulled(cold), summaryOf(cold))
+  const asked = proxy.count({ what: 'blob', method: 'GET' })
+  assert.equal(asked, LAYERS.length + 1)
+  const fromUpstream = await layerBytes(first.node.ready.registry)
+  assert.deepEqual(fromUpstream, { store: 0, peers: 0, upstream: ALL_BYTES })
+
+  const second = await net.start('second', config)
+  const warm = await pullLikeEngine({ ...pull, door: second.node.ready.registry })
+  assert.ok(isPulled(warm), summaryOf(warm))
+  assert.equal(proxy.count({ what: 'blob', method: 'GET' }), asked)
+  const fromPeers = await layerBytes(second.node.ready.registry)
+  assert.deepEqual(fromPeers, { store: 0, peers: ALL_BYTES, upstream: 0 })
+
+  // Without upstream the newest signed record says what the name means, and the answer says so.
+  await proxy.set({ kind: 'refused', on: 'all' })
+  const third = await net.start('third', config)
+  const offline = await pullLikeEngine({ ...pull, door: third.node.ready.registry })
+  assert.ok(isPulled(offline), summaryOf(offline))
+  const { headers } = await third.get(`/v2/team/app/manifests/1?ns=${proxy.address}`)
+  assert.match(headers.get('Warning') ?? '', /^299 - ".* is what a signed record says: /)
+})
+
+test('upstream decides what a tag means for as long as it answers', async () => {
+  await using net = await openTestnet()
+  await using registry = await openLayoutRegistry()
+  await using proxy = await openFaultProxy({ target: registry.address })
+  const [old, fresh] = [
+    await writeLayout(join(net.dir, 'old'), [1000]),
+    await writeLayout(join(net.dir, 'fresh'), [2000]),
+  ]
+  await registry.add('team/app', old)
+  const config = { upstream: true, insecureUpstreams: [proxy.address] }
+  const [strict, lazy] = [
+    await net.start('strict', { ...config, tagFreshness: [{ pattern: '*', ms: 0 }] }),
+    await net.start('lazy', { ...config, tagFreshness: [{ pattern: '*/team/*:1', ms: 60_000 }] }),
+  ]
+  const path = `/v2/team/app/manifests/1?ns=${proxy.address}`
+  const digestAt = async (node: typeof strict) =>
+    (await node.get(path, { method: 'HEAD' })).headers.get('Docker-Content-Digest')
+  assert.deepEqual([await digestAt(strict), await digestAt(lazy)], [old.manifest, old.manifest])
+  await registry.add('team/app', fresh)
+  assert.deepEqual([await digestAt(strict), await digestAt(lazy)], [fresh.manifest, old.manifest])
+  await proxy.set({ kind: 'not-found', on: 'all' })
+  // The swarm's record stands in also for a name that upstream does not have any more.
+  assert.equal(await digestAt(strict), fresh.manifest)
+})
+
+async function layerBytes(door: string) {
+  const sum = { store: 0, peers: 0, upstream: 0 }
+  for (const { bytes, size } of await transfersAt(door)) {
+    if (!LAYERS.includes(size)) continue
+    for (const source of ['store', 'peers', 'upstream'] as const) sum[source] += bytes[source]
+  }
+  return sum
+}

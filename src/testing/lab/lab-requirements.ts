@@ -20,6 +20,9 @@ const CHECKS = {
   busybox: () => existsSync('/bin/busybox'),
   containerd: () => hasPrograms('containerd', 'ctr', 'tini'),
   podman: () => hasPrograms('podman'),
+  buildah: () => hasPrograms('buildah'),
+  // containerd and Podman of the chroot.
+  current: () => existsSync(join(labHome(), 'sid/usr/bin/podman')) && hasPrograms('tini'),
   skopeo: () => hasPrograms('skopeo'),
   'docker-registry': () => hasPrograms('docker-registry'),
   aria2: () => hasPrograms('aria2c'),

@@ -31,7 +31,7 @@ export interface PullClient extends AsyncDisposable {
   /** Pulls an image, such as `docker.io/lab/app:1`. @throws Error when that fails */
   pull(reference: string): Promise<void>
   /** Pulls an artifact that is no image; a client that cannot has none. */
-  pullArtifact?(reference: string): Promise<void>
+  readonly pullArtifact?: (reference: string) => Promise<void>
   /** Runs `FILES_COMMAND` in an image that was pulled; a client without containers has none. */
   files?(reference: string): Promise<string>
 }

@@ -2,7 +2,7 @@
  * Images as registries hold them, made in memory: compressed layers of real files, and everything
  * that makes images differ. All but the artifact run `sh`: a static busybox is their first layer.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import type { Descriptor } from '../../oci/descriptor.ts'
@@ -80,14 +80,14 @@ export async function makeAppImage(
 ): Promise<UpstreamImage> {
   const files = new Map([
     ['bin/busybox', busybox()],
-    ['srv/message', Buffer.from(`${name}\n`)],
+    ['srv/message', Buffer.from(`${name} ${randomUUID()}\n`)],
     ['srv/random', randomBytes(mib * MIB)],
   ])
   const layers = [
     await busyboxLayer(kind),
     await makeLayer(kind, [
       { name: 'srv/', type: 'directory' },
-      { name: 'srv/gone', content: 'not to be seen' },
+      { name: 'srv/gone', content: randomUUID() },
     ]),
     await makeLayer(kind, [
       { name: 'srv/message', content: files.get('srv/message') ?? '' },
@@ -261,6 +261,8 @@ async function busyboxLayer(kind: LayerKind): Promise<Layer> {
     { name: 'bin/', type: 'directory' },
     { name: 'bin/busybox', content: busybox(), mode: 0o755 },
     ...links,
+    // No two images share this layer, so that each must bring all its bytes.
+    { name: 'mark', content: randomUUID() },
   ])
 }
 

@@ -1,0 +1,260 @@
+/**
+ * What every engine must show with a node before it: the first pull comes from upstream, by the
+ * node; the second host has all from peers; whichever of node and upstream is away, the other one
+ * serves. What the registry was asked is read from its own log, who served what from the nodes.
+ */
+import assert from 'node:assert/strict'
+import type { TestContext } from 'node:test'
+import { transfersOf } from './served-images.ts'
+import type { DockerClient, PullClient } from './upstream-clients.ts'
+import {
+  makeAppImage,
+  makeArtifact,
+  makeEmptyLayerImage,
+  makeIndexImage,
+  makeManyLayersImage,
+} from './upstream-images.ts'
+import type { UpstreamImage } from './upstream-images.ts'
+import { STAGE_REGISTRIES } from './upstream-stage.ts'
+import type { StagePlace, StageRegistry, UpstreamStage } from './upstream-stage.ts'
+
+const LARGE_MIB = 24
+const NODE_AGENT = /^ddocker\//
+
+const SPECIAL_IMAGES = {
+  index: makeIndexImage,
+  zstd: async () => await makeAppImage('zstd', { kind: 'zstd' }),
+  docker: async () => await makeAppImage('docker', { kind: 'docker', mib: LARGE_MIB }),
+  'forty-layers': makeManyLayersImage,
+  'empty-layer': makeEmptyLayerImage,
+} as const
+
+/** A kind of image that some clients do not support. */
+export type SpecialImage = keyof typeof SPECIAL_IMAGES
+
+/** What is particular to an engine. */
+export interface EngineProof<Client extends PullClient> {
+  /** Starts it on a host. */
+  open: (place: StagePlace) => Promise<Client>
+  /** The name of an image of a registry, where it is not the registry's own. */
+  nameOf?: (registry: StageRegistry, repository: string) => string
+  /** Registries whose images it can pull while the node is stopped; both by default. */
+  direct?: readonly StageRegistry[]
+  /** Kinds of images that it does not support, with or without a node. */
+  lacks?: readonly SpecialImage[]
+  /** Further steps, while everything runs. */
+  also?: (t: TestContext, context: EngineProofContext<Client>) => Promise<void>
+}
+
+/** What further steps work with. */
+export interface EngineProofContext<Client extends PullClient> {
+  readonly stage: UpstreamStage
+  readonly one: Client
+  readonly two: Client
+  nameOf: (registry: StageRegistry, repository: string) => string
+}
+
+interface Pull {
+  readonly registry: StageRegistry
+  readonly repository: string
+  readonly image: UpstreamImage
+}
+
+/** Proves all of it, on a stage of its own. */
+export async function proveEngine<Client extends PullClient>(
+  t: TestContext,
+  stage: UpstreamStage,
+  proof: EngineProof<Client>,
+): Promise<void> {
+  await using one = await proof.open(stage.one)
+  await using two = await proof.open(stage.two)
+  const nameOf = proof.nameOf ?? ((registry, repository) => `${registry}/${repository}:1`)
+  const pullBy = async (client: PullClient, { registry, repository, image }: Pull) => {
+    const name = nameOf(registry, repository)
+    await client.pull(name)
+    if (client.files) assert.equal(await client.files(name), image.filesOutput, name)
+  }
+  const app = await pushTo(
+    stage,
+    STAGE_REGISTRIES,
+    'lab/app',
+    async () => await makeAppImage('app'),
+  )
+  const late = await pushTo(
+    stage,
+    STAGE_REGISTRIES,
+    'lab/late',
+    async () => await makeAppImage('late'),
+  )
+  const direct = await pushTo(stage, proof.direct ?? STAGE_REGISTRIES, 'lab/direct', async () =>
+    makeAppImage('direct'),
+  )
+
+  await t.test('the first pull comes from upstream, by the node', async () => {
+    for (const pull of [...app, ...late]) {
+      await assertFromUpstream(stage, pull, async () => await pullBy(one, pull))
+    }
+  })
+
+  await t.test('the second host has every byte from peers', async () => {
+    for (const pull of app) {
+      await assertFromPeers(stage, pull, async () => await pullBy(two, pull))
+    }
+  })
+
+  const special = proof.direct?.[0] ?? 'registry.example.test'
+  for (const kind of Object.keys(SPECIAL_IMAGES) as SpecialImage[]) {
+    if (proof.lacks?.includes(kind)) continue
+    await t.test(`${kind}: from upstream, then from peers`, async () => {
+      for (const pull of await pushTo(stage, [special], `lab/${kind}`, SPECIAL_IMAGES[kind])) {
+        await assertFromUpstream(stage, pull, async () => await pullBy(one, pull))
+        await assertFromPeers(stage, pull, async () => await pullBy(two, pull))
+      }
+    })
+  }
+
+  const { pullArtifact: first } = one
+  const { pullArtifact: second } = two
+  if (first && second) {
+    await t.test('an artifact that is no image: from upstream, then from peers', async () => {
+      for (const pull of await pushTo(stage, [special], 'lab/artifact', makeArtifact)) {
+        const name = nameOf(pull.registry, pull.repository)
+        await assertFromUpstream(stage, pull, async () => await first(name))
+        await assertFromPeers(stage, pull, async () => await second(name))
+      }
+    })
+  }
+
+  await proof.also?.(t, { stage, one, two, nameOf })
+
+  await t.test('with upstream stopped it comes from the swarm, which says so', async () => {
+    for (const upstream of Object.values(stage.upstreams)) await upstream.stop()
+    for (const pull of late) {
+      await assertFromPeers(stage, pull, async () => await pullBy(two, pull))
+      await assertSaysSo(stage.two, pull)
+    }
+    for (const upstream of Object.values(stage.upstreams)) await upstream.restart()
+  })
+
+  await t.test('with the node stopped it comes from upstream', async () => {
+    await stage.one.node.stop()
+    for (const pull of direct) {
+      const upstream = stage.upstreams[pull.registry]
+      const since = await upstream.mark()
+      await pullBy(one, pull)
+      const requests = await upstream.requests(since)
+      assert.deepEqual(
+        requests.filter(({ userAgent }) => NODE_AGENT.test(userAgent)),
+        [],
+      )
+      assert.ok(requests.length > pull.image.layers.length, `${requests.length} requests`)
+    }
+  })
+}
+
+/** Proves that `FROM` of a Dockerfile is like a pull, with both builders of Docker. */
+export async function proveBuilds(
+  t: TestContext,
+  { stage, one, two, nameOf }: EngineProofContext<DockerClient>,
+): Promise<void> {
+  for (const builder of ['classic', 'buildkit'] as const) {
+    await t.test(`FROM, by the ${builder} builder: from upstream, then from peers`, async () => {
+      const make = async () => await makeAppImage(builder)
+      for (const pull of await pushTo(stage, STAGE_REGISTRIES, `lab/${builder}`, make)) {
+        const name = nameOf(pull.registry, pull.repository)
+        const buildBy = async (client: DockerClient) =>
+          assert.equal(await client.build(name, builder), name)
+        await assertFromUpstream(stage, pull, async () => await buildBy(one))
+        await assertFromPeers(stage, pull, async () => await buildBy(two))
+      }
+    })
+  }
+}
+
+/** Pushes an image of its own to each registry. */
+export async function pushTo(
+  stage: UpstreamStage,
+  registries: readonly StageRegistry[],
+  repository: string,
+  make: () => UpstreamImage | Promise<UpstreamImage>,
+): Promise<Pull[]> {
+  const pulls: Pull[] = []
+  for (const registry of registries) {
+    const image = await make()
+    await stage.upstreams[registry].push(repository, '1', image)
+    pulls.push({ registry, repository, image })
+  }
+  return pulls
+}
+
+/**
+ * Asserts that the node of host one brings all layers from upstream, each by one request, and that
+ * nobody else asks upstream for anything.
+ */
+export async function assertFromUpstream(
+  { upstreams, one }: UpstreamStage,
+  { registry, repository, image }: Pull,
+  pull: () => Promise<void>,
+): Promise<void> {
+  const since = await upstreams[registry].mark()
+  await pull()
+  await assertLayers(one, image, 'upstream')
+  const requests = await upstreams[registry].requests(since)
+  assert.deepEqual(
+    requests.filter(({ userAgent }) => !NODE_AGENT.test(userAgent)),
+    [],
+  )
+  const digests = new Set([image.config, ...image.layers.map(({ digest }) => digest)])
+  assert.deepEqual(
+    (await upstreams[registry].blobRequests(since)).map(({ target }) => target).sort(),
+    [...digests].map((digest) => `/v2/${repository}/blobs/${digest}`).sort(),
+  )
+}
+
+/** Asserts that the node of host two brings all layers from peers, and none from upstream. */
+export async function assertFromPeers(
+  { upstreams, two }: UpstreamStage,
+  { registry, image }: Pull,
+  pull: () => Promise<void>,
+): Promise<void> {
+  const since = await upstreams[registry].mark()
+  await pull()
+  await assertLayers(two, image, 'peers')
+  assert.deepEqual(await upstreams[registry].blobRequests(since), [])
+  assert.deepEqual(
+    (await upstreams[registry].requests(since)).filter(
+      ({ userAgent }) => !NODE_AGENT.test(userAgent),
+    ),
+    [],
+  )
+}
+
+async function assertLayers(
+  { node }: StagePlace,
+  { layers }: UpstreamImage,
+  source: 'peers' | 'upstream',
+): Promise<void> {
+  const transfers = await transfersOf(node)
+  for (const { digest, size } of new Map(layers.map((layer) => [layer.digest, layer])).values()) {
+    assert.deepEqual(
+      transfers
+        .filter((transfer) => transfer.digest === digest)
+        .map(({ state, bytes }) => ({ state, bytes })),
+      [{ state: 'done', bytes: { store: 0, peers: 0, upstream: 0, [source]: size } }],
+      `layer ${digest} of ${size} bytes`,
+    )
+  }
+}
+
+/** distribution-spec, Warnings. */
+async function assertSaysSo({ host, node }: StagePlace, pull: Pull): Promise<void> {
+  const { registry, repository, image } = pull
+  const url = `http://127.0.0.1:5151/v2/${registry}/${repository}/manifests/1`
+  const { stdout } = await host.run('curl', ['--silent', '--head', url])
+  assert.match(stdout, /^warning: 299 - ".*signed record.*"\r$/im, stdout)
+  const lines = node.log.split('\n').filter((line) => line.includes(image.root))
+  assert.ok(
+    lines.some((line) => /signed record stands in for upstream/.test(line)),
+    lines.join('\n'),
+  )
+}

@@ -11,6 +11,7 @@ import { formatInvite, swarmIdOf, type SwarmKey } from './membership/swarm-key.t
 import { ClientIdentities } from './node/client-identity.ts'
 import { doorProbes } from './node/door-probes.ts'
 import { EngineImages } from './node/engine-images.ts'
+import { explainOperation } from './node/explain-operation.ts'
 import { openHoldings } from './node/holdings.ts'
 import {
   importOperation,
@@ -20,6 +21,7 @@ import {
 } from './node/image-operations.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
 import { lateHandlers, openPeerPort } from './node/peer-port.ts'
+import { openPushBackend } from './node/push-backend.ts'
 import { RunningStatus } from './node/running-status.ts'
 import { NodeBackend } from './node/registry-backend.ts'
 import { openUpstreamOf } from './node/upstream-of.ts'
@@ -163,7 +165,9 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     discovery,
     engine,
   })
+  let hasLookedAround = false
   const swarm = new SwarmSource({
+    isAlone: () => hasLookedAround && directory.usable().length === 0,
     store,
     catalog,
     torrents,
@@ -210,6 +214,8 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     access,
     nodeName: config.nodeName,
   })
+  const upstreamTags =
+    upstream && new UpstreamTags({ upstream, access, freshness: config.tagFreshness })
   const resolver = new ImageResolver({
     catalog,
     store,
@@ -218,8 +224,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     client,
     register,
     access,
-    upstreamTags:
-      upstream && new UpstreamTags({ upstream, access, freshness: config.tagFreshness }),
+    upstreamTags,
     offlineTags: config.offlineTags,
     identity,
     isPublic,
@@ -246,19 +251,32 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
 
   // The doors: peers, the engine, commands.
   late.answer(peerHandlers())
+  const inner = new NodeBackend({
+    resolver,
+    fetcher,
+    access,
+    prefetch,
+    upstream,
+    identities: new ClientIdentities({
+      users: new ClientUsers(),
+      passCredentials: config.passCredentials,
+    }),
+  })
   const door = rooms.adopt(
     await listen(
       createRegistryApp({
-        backend: new NodeBackend({
-          resolver,
-          fetcher,
+        backend: openPushBackend({
+          inner,
+          rooms,
+          store,
+          catalog,
+          torrents,
+          register,
           access,
-          prefetch,
-          upstream,
-          identities: new ClientIdentities({
-            users: new ClientUsers(),
-            passCredentials: config.passCredentials,
-          }),
+          fetcher,
+          resolver,
+          config,
+          log,
         }),
         // Upstream may be slow, and some engines have no other host to go on to.
         limits: upstream ? { manifestMs: UPSTREAM_MANIFEST_MS } : {},
@@ -299,13 +317,14 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       address: () => `${config.peerHost ?? '127.0.0.1'}:${peerPort}`,
     }),
     ...swarmOperations(swarmKey),
+    explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),
     list: async () => ({ images: await status.images() }),
     status: () => status.status(),
     peers: async () => ({ peers: await status.peers() }),
   }
   status.open({ ready, fetcher, engineImages })
   rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
-  rooms.use(keepMeeting({ finder, log }))
+  rooms.use(keepMeeting({ finder, log, onLookedAround: () => (hasLookedAround = true) }))
   await register.announceAll()
   const opened = rooms.move()
   opened.defer(() => stopping.abort())

@@ -35,6 +35,21 @@ test('the first node pulls from upstream, the second from the first', async () =
   const fromPeers = await layerBytes(second.node.ready.registry)
   assert.deepEqual(fromPeers, { store: 0, peers: ALL_BYTES, upstream: 0 })
 
+  const reference = `${proxy.address}/team/app:1`
+  const told = await second.run(second.node.operations.explain, { reference })
+  assert.equal(told.blobs.length, 1 + 1 + LAYERS.length)
+  assert.equal(told.bytes.upstream + told.bytes.store, 0)
+  for (const { state, peers, size, ms } of told.blobs) {
+    // The last bytes go out before the disk has them.
+    assert.ok(state === 'done' || state === 'moving', state)
+    assert.ok(ms !== null)
+    if (size > 0)
+      assert.deepEqual(
+        peers.map(({ nodeName }) => nodeName),
+        ['first'],
+      )
+  }
+
   // Without upstream the newest signed record says what the name means, and the answer says so.
   await proxy.set({ kind: 'refused', on: 'all' })
   const third = await net.start('third', config)
@@ -64,7 +79,7 @@ test('upstream decides what a tag means for as long as it answers', async () => 
   assert.deepEqual([await digestAt(strict), await digestAt(lazy)], [old.manifest, old.manifest])
   await registry.add('team/app', fresh)
   assert.deepEqual([await digestAt(strict), await digestAt(lazy)], [fresh.manifest, old.manifest])
-  await proxy.set({ kind: 'not-found', on: 'all' })
+  await proxy.set({ kind: 'missing', on: 'all' })
   // The swarm's record stands in also for a name that upstream does not have any more.
   assert.equal(await digestAt(strict), fresh.manifest)
 })

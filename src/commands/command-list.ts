@@ -16,8 +16,8 @@ interface CommandDefinition {
   readonly description?: string
   readonly group: string
   readonly flags?: readonly FlagDefinition[]
-  /** takes every option of the node (`all`), or those that tell which swarm it is in */
-  readonly nodeOptions?: 'all' | 'swarm'
+  /** takes every option of the node (`all`), or those that tell which swarm it is in, or where its door is */
+  readonly nodeOptions?: 'all' | 'swarm' | 'door'
   readonly examples?: readonly string[]
   /** loaded when the verb is used: help and `--version` stay quick */
   readonly load: () => Promise<Command>
@@ -35,6 +35,15 @@ const SHARE = 'Share images:'
 const FETCH = 'Fetch images:'
 const LOOK = 'Look:'
 const MEET = 'Meet other nodes:'
+
+const ENGINE_FLAGS: readonly FlagDefinition[] = [
+  { flags: '--docker', help: 'this engine; without such a flag all that are found' },
+  { flags: '--containerd', help: 'Kubernetes, nerdctl and others with containerd' },
+  { flags: '--podman', help: 'Podman, Buildah, Skopeo and CRI-O: they share their files' },
+  { flags: '--buildkit', help: 'a buildkitd of its own; the one in Docker comes with --docker' },
+  { flags: '--root <dir>', help: 'the engines of another tree, such as a mounted image' },
+]
+const DRY_RUN: FlagDefinition = { flags: '--dry-run', help: 'show the changes, and make none' }
 
 export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
   {
@@ -56,6 +65,53 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
     group: RUN,
     nodeOptions: 'all',
     load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
+    usage: 'mirror',
+    summary: 'put the node in front of the engines of this host',
+    group: RUN,
+    commands: [
+      {
+        usage: 'install',
+        summary: 'let engines ask the node first, and their registries after it',
+        description:
+          'Names of images stay what they are. Files that are there keep every byte and get a few lines more; what\n' +
+          'they were is kept for `mirror remove`. Running it twice changes nothing.',
+        group: RUN,
+        flags: [
+          ...ENGINE_FLAGS,
+          {
+            flags: '--also <hosts>',
+            help: 'more registries, with commas between them, for engines that must be told each by name',
+          },
+          DRY_RUN,
+        ],
+        nodeOptions: 'door',
+        examples: [
+          'ddocker mirror install --dry-run',
+          'ddocker mirror install --podman --also registry.acme.org',
+        ],
+        load: async () => (await import('./mirror.ts')).mirrorInstall,
+      },
+      {
+        usage: 'remove',
+        summary: 'give the files of engines back as they were',
+        group: RUN,
+        flags: [...ENGINE_FLAGS, DRY_RUN],
+        nodeOptions: 'door',
+        load: async () => (await import('./mirror.ts')).mirrorRemove,
+      },
+      {
+        usage: 'status',
+        summary: 'ask every engine for an image, and see whether the question comes to the node',
+        description:
+          'Exit code 0 if it comes from all of them, 3 if not. Nothing is pulled, and nobody else is asked.',
+        group: RUN,
+        flags: ENGINE_FLAGS,
+        nodeOptions: 'door',
+        load: async () => (await import('./mirror-status.ts')).mirrorStatus,
+      },
+    ],
   },
   {
     usage: 'demo',
@@ -134,6 +190,14 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
     summary: 'list the images that this node holds',
     group: LOOK,
     load: async () => (await import('./ls.ts')).ls,
+  },
+  {
+    usage: 'explain <image>',
+    summary: 'say which byte of an image came from where, and what was waited for',
+    description: 'Tells of the last pull through this node; asks nobody.',
+    group: LOOK,
+    examples: ['ddocker explain nginx:latest', 'ddocker explain ghcr.io/acme/app:1 --json'],
+    load: async () => (await import('./explain.ts')).explain,
   },
   {
     usage: 'status',

@@ -47,6 +47,7 @@ export function connectNode(dataDir: string): RunningNodeOperations {
     pull: call('pull'),
     warm: call('warm'),
     torrent: call('torrent'),
+    explain: call('explain'),
     list: call('list'),
     status: call('status'),
     peers: call('peers'),

@@ -126,6 +126,42 @@ export interface TorrentResult {
   }[]
 }
 
+/** How one blob of an image came here at the last pull. */
+export interface ExplainedBlob {
+  readonly digest: string
+  readonly role: string
+  /** bytes */
+  readonly size: number
+  /** `kept`: it was here before; `absent`: it is not here */
+  readonly state: 'waiting' | 'moving' | 'done' | 'failed' | 'kept' | 'absent'
+  readonly bytes: BytesBySource
+  /** from the request to the first verified byte; null where nothing moved */
+  readonly firstByteMs: number | null
+  readonly ms: number | null
+  /** who sent how many bytes */
+  readonly peers: readonly {
+    readonly peer: string
+    readonly nodeName?: string
+    readonly bytes: number
+  }[]
+  /** registry that could be asked */
+  readonly upstream?: string
+  /** what nothing could be done without: `peers`, `upstream`, `turn` (of lower layers), `proof` */
+  readonly waits: readonly { readonly what: string; readonly ms: number }[]
+  /** of a failure */
+  readonly code?: string
+}
+
+/** How an image came here. */
+export interface ExplainResult {
+  readonly reference: string
+  readonly digest: string
+  /** of the last pull; left out where there was none */
+  readonly startedAtMs?: number
+  readonly blobs: readonly ExplainedBlob[]
+  readonly bytes: BytesBySource
+}
+
 interface OperationOptions {
   /** fires when the client goes away or the node stops */
   readonly signal: AbortSignal
@@ -163,6 +199,7 @@ export interface NodeOperations {
     WarmResult
   >
   readonly torrent: Operation<{ readonly references: readonly string[] }, TorrentResult>
+  readonly explain: Operation<{ readonly reference: string }, ExplainResult>
   readonly list: Operation<Nothing, { readonly images: readonly object[] }>
   readonly status: Operation<Nothing, object>
   readonly peers: Operation<Nothing, { readonly peers: readonly object[] }>

@@ -34,6 +34,7 @@ const PARSERS: ParserTable = {
     parallel: parallelOf(fields),
   }),
   torrent: (fields) => ({ references: textsOf(fields, 'references') }),
+  explain: (fields) => ({ reference: textOf(fields['reference'], 'reference') }),
   list: takesNothing,
   status: takesNothing,
   peers: takesNothing,

@@ -6,8 +6,19 @@ import type { PeerFinder } from '../transfer/peer-finder.ts'
 const FIRST_MS = [200, 1000, 3000, 8000]
 const LATER_MS = 30_000
 
-/** Says hello to the members that can be found, so that questions need no lookup first. */
-export function keepMeeting({ finder, log }: { finder: PeerFinder; log: Log }): Disposable {
+/**
+ * Says hello to the members that can be found, so that questions need no lookup first.
+ * @param options.onLookedAround told when it is known for the first time whether anybody is there
+ */
+export function keepMeeting({
+  finder,
+  log,
+  onLookedAround,
+}: {
+  finder: PeerFinder
+  log: Log
+  onLookedAround: () => void
+}): Disposable {
   const stop = new AbortController()
   let round = 0
   let timer = setTimeout(meet, FIRST_MS[0])
@@ -20,6 +31,7 @@ export function keepMeeting({ finder, log }: { finder: PeerFinder; log: Log }): 
 
   function meet(): void {
     void meetAll().finally(() => {
+      if (round === 0) onLookedAround()
       round += 1
       if (!stop.signal.aborted) timer = setTimeout(meet, FIRST_MS[round] ?? LATER_MS).unref()
     })

@@ -1,3 +1,5 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Config } from '../config/options.ts'
 import { asRecord } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
@@ -10,8 +12,17 @@ import type {
   RegistryBackend,
 } from '../registry/registry-backend.ts'
 import type { RegistryContent } from '../registry/registry-content.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import { deadline } from '../support/deadline.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { BlobFetcher } from '../transfer/blob-fetcher.ts'
+import type { BlobTorrents } from '../transfer/blob-torrents.ts'
+import type { ContentAccess } from '../transfer/content-access.ts'
+import type { ImageRegister } from '../transfer/image-register.ts'
+import type { ImageResolver } from '../transfer/image-resolver.ts'
+import { PushedContent } from '../transfer/pushed-content.ts'
 import { readDocument } from '../transfer/pushed-manifest.ts'
-import type { PushedView, TagMeaning } from '../transfer/pushed-view.ts'
+import { PushedView, type TagMeaning } from '../transfer/pushed-view.ts'
 
 type Asked = Parameters<RegistryBackend['manifest']>[1]
 
@@ -122,4 +133,48 @@ export class PushBackend implements RegistryBackend {
     const { manifests } = readDocument(index.bytes) ?? {}
     return Array.isArray(manifests) ? manifests.map(asRecord).filter((entry) => !!entry) : []
   }
+}
+
+/** A client that was told that a blob can be had waits for its manifest as long as this. */
+const FETCH_MS = 10 * 60_000
+
+/** Everything of the push side, in front of `inner`. */
+export function openPushBackend({
+  inner,
+  rooms,
+  config,
+  ...parts
+}: {
+  inner: RegistryBackend
+  rooms: AsyncDisposableStack
+  config: Config
+  store: BlobStore
+  catalog: Catalog
+  torrents: BlobTorrents
+  register: ImageRegister
+  access: ContentAccess
+  fetcher: BlobFetcher
+  resolver: ImageResolver
+  log: Log
+}): PushBackend {
+  const { access, fetcher, resolver } = parts
+  const content = rooms.use(
+    new PushedContent({
+      ...parts,
+      nodeName: config.nodeName,
+      limits: { maxBlobBytes: config.maxPushBytes },
+      isPrivate: (digest) => access.isPrivate(digest),
+      onShared: (digest) => access.onShared(digest),
+      fetch: ({ digest, size }, { signal }) =>
+        fetcher.fetch(digest, { size, signal: deadline(FETCH_MS, signal) }),
+    }),
+  )
+  return new PushBackend({
+    inner,
+    content,
+    view: new PushedView(parts),
+    openHeld: (digest, options) => fetcher.open(digest, options),
+    askSwarm: (reference, options) => resolver.resolve(reference, options),
+    hasUpstream: config.upstream,
+  })
 }

@@ -10,6 +10,7 @@ export function fakeOperations(given: Partial<NodeOperations> = {}): NodeOperati
     pull: refuse,
     warm: refuse,
     torrent: refuse,
+    explain: refuse,
     list: () => Promise.resolve({ images: [] }),
     status: () => Promise.resolve({}),
     peers: () => Promise.resolve({ peers: [] }),

@@ -27,6 +27,8 @@ interface FillOptions {
 }
 
 interface SwarmSourceOptions {
+  /** whether it is known that nobody is there to be asked */
+  readonly isAlone: () => boolean
   readonly store: BlobStore
   readonly catalog: Catalog
   readonly torrents: BlobTorrents
@@ -80,9 +82,9 @@ export class SwarmSource {
     })
   }
 
-  /** Whether there is anybody to ask. */
+  /** Whether there may be anybody to ask. */
   get hasPeers(): boolean {
-    return this.#options.directory.usable().length > 0
+    return !this.#options.isAlone()
   }
 
   /** The torrent by which an earlier download of this blob can be resumed. */

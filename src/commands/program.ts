@@ -30,7 +30,13 @@ interface Chosen {
   readonly flags: Flags
 }
 
-const SWARM_OPTIONS: readonly (keyof Config)[] = ['swarm', 'swarmKeyFile']
+const NODE_OPTIONS: Readonly<
+  Record<NonNullable<CommandDefinition['nodeOptions']>, readonly (keyof Config)[]>
+> = {
+  all: OPTION_KEYS,
+  swarm: ['swarm', 'swarmKeyFile'],
+  door: ['registry', 'dockerHost'],
+}
 
 /**
  * Runs one command line from its words to its exit code: 0 done, 1 failed, 2 usage, 3 done in part,
@@ -149,8 +155,7 @@ function describe(command: Parser, definition: CommandDefinition): void {
   for (const { flags: written, help, defaultValue } of flags) {
     command.option(written, help, defaultValue)
   }
-  const keys = nodeOptions === 'all' ? OPTION_KEYS : nodeOptions === 'swarm' ? SWARM_OPTIONS : []
-  for (const key of keys) {
+  for (const key of nodeOptions ? NODE_OPTIONS[nodeOptions] : []) {
     if (key !== 'dataDir') command.addOption(optionOf(key).helpGroup('Node options:'))
   }
   if (examples.length > 0) {

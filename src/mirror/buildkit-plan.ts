@@ -17,7 +17,6 @@ export function planBuildkit({ address, folders, registries }: PlanContext): Pro
         path,
         kind: 'other',
         insert: (text) => addBuildkitMirrors(text, { address, registries: hosts, path }),
-        afterwards: 'Restart buildkitd, it reads buildkitd.toml at its start.',
       },
     ],
     folders: [],

@@ -3,34 +3,30 @@ import { mirrorUrl, type EnginePlan, type FileEdit, type PlanContext } from './e
 import { editHostsFolder } from './hosts-folder.ts'
 import { parseToml } from './toml-file.ts'
 
-const RESTART =
-  'Restart containerd, it reads config.toml at its start: `systemctl restart containerd`.'
-
 /**
  * containerd: hosts.toml for every registry, in the folder where its CRI plugin looks; where it looks nowhere,
  * config.toml is told.
  * @throws OperationError MIRROR_FILE_INVALID
  */
 export async function planContainerd(context: PlanContext): Promise<EnginePlan> {
-  const { tree, address, isOurFolder, folders } = context
+  const { tree, address, isOurs, folders } = context
   const config = await readConfig(context)
   const path = config.hostsFolder
   const configToml = `${folders.containerd}/config.toml`
-  const naming: FileEdit[] = config.isSet
+  const naming: FileEdit[] = config.isDefault
     ? []
     : [
         {
           path: configToml,
           kind: 'other',
           insert: (text) => setHostsFolder(text, { folder: path, path: configToml }),
-          ...(!config.isCriDisabled && { afterwards: RESTART }),
         },
       ]
   return {
     engine: 'containerd',
     title: 'every registry',
     edits: [
-      ...(await editHostsFolder({ tree, path, mirror: mirrorUrl(address), isOurFolder })),
+      ...(await editHostsFolder({ tree, path, mirror: mirrorUrl(address), isOurs })),
       ...(config.isCriDisabled ? [] : naming),
     ],
     folders: [],
@@ -50,8 +46,10 @@ export async function readConfig({
   hostsFolders,
 }: Pick<PlanContext, 'tree' | 'folders' | 'hostsFolders'>): Promise<{
   hostsFolder: string
-  /** the user named it, or it is the default */
+  /** there is one: named in config.toml, or known to the running containerd */
   isSet: boolean
+  /** the running containerd has it without being told in this file */
+  isDefault: boolean
   isCriDisabled: boolean
 }> {
   const path = `${folders.containerd}/config.toml`
@@ -63,6 +61,7 @@ export async function readConfig({
   return {
     hostsFolder: last ?? `${folders.containerd}/certs.d`,
     isSet: last !== undefined,
+    isDefault: last !== undefined && written.length === 0,
     isCriDisabled: isCriDisabled(table),
   }
 }

@@ -20,7 +20,6 @@ const GRAPHDRIVERS = [
   'devicemapper',
 ]
 const LOOPBACK = /^(?:127\.|\[?::1)|^localhost(?::|$)/
-const RELOAD = 'Let Docker read daemon.json again: `systemctl reload docker`, or SIGHUP to dockerd.'
 const FLAG_FILES = ['etc/default/docker', 'etc/systemd/system/docker.service']
 const FLAG_FOLDERS = ['etc/systemd/system/docker.service.d']
 
@@ -77,7 +76,8 @@ async function planContainerdStore(
       ...(isUnknown
         ? ['With the classic store, start Docker and run this again: it reads other files.']
         : []),
-      ...(settings.mirrors.includes(mirror)
+      ...(settings.mirrors.includes(mirror) &&
+      !context.isOurs(`${context.folders.docker}/daemon.json`)
         ? [
             `daemon.json names ${mirror} too: take it out, it weakens the check of docker.io's certificate.`,
           ]
@@ -98,8 +98,6 @@ async function planClassicStore(
     path,
     kind: 'daemon.json',
     insert: (text) => addRegistryMirror(text, { mirror, path }),
-    afterwards: RELOAD,
-    needsReload: true,
   }
   const insecure = insecureRegistries(context, settings)
   // BuildKit reads both: hosts.toml keeps it from the trap of registry-mirrors over plain HTTP
@@ -125,7 +123,7 @@ async function hostsParts(
   context: PlanContext,
   insecureHosts: readonly string[],
 ): Promise<Pick<EnginePlan, 'edits' | 'folders'>> {
-  const { tree, folders, address, isOurFolder } = context
+  const { tree, folders, address, isOurs } = context
   const path = `${folders.docker}/certs.d`
   const hasPort = (host: string) => /:\d+$/.test(host) && !host.endsWith(':80')
   const edits = await editHostsFolder({
@@ -133,7 +131,7 @@ async function hostsParts(
     path,
     mirror: mirrorUrl(address),
     insecureHosts: insecureHosts.filter(hasPort),
-    isOurFolder,
+    isOurs,
   })
   // An empty folder hides _default, so that insecure-registries counts as before; in hosts.toml there is no way to
   // say "TLS without a check, else none" of a registry without a port.

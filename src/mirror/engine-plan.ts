@@ -3,6 +3,14 @@ import type { Insertion } from './text-edit.ts'
 
 export const ENGINE_NAMES = ['docker', 'containerd', 'podman', 'buildkit'] as const
 
+const AFTERWARDS: Readonly<Record<string, string>> = {
+  'daemon.json':
+    'Let Docker read daemon.json again: `systemctl reload docker`, or SIGHUP to dockerd.',
+  'config.toml':
+    'Restart containerd, it reads config.toml at its start: `systemctl restart containerd`.',
+  'buildkitd.toml': 'Restart buildkitd, it reads buildkitd.toml at its start.',
+}
+
 /** A kind of engine, as its flag names it; `podman` stands for all that read registries.conf. */
 export type EngineName = (typeof ENGINE_NAMES)[number]
 
@@ -16,10 +24,6 @@ export interface FileEdit {
   readonly kind: FileKind
   /** @param text the file as the user has it, undefined where there is none; what comes back changes nothing else */
   readonly insert: (text: string | undefined) => readonly Insertion[]
-  /** what the engine needs before it notices, an imperative sentence */
-  readonly afterwards?: string
-  /** the engine reads it again on SIGHUP */
-  readonly needsReload?: true
 }
 
 /** What it takes to put the node in front of one engine. */
@@ -67,8 +71,14 @@ export interface PlanContext {
   readonly docker?: DockerFacts
   /** of the running containerd, defaults included; absent where it cannot be asked */
   readonly hostsFolders?: readonly string[]
-  /** whether a folder was made by an earlier install */
-  readonly isOurFolder: (path: string) => boolean
+  /** whether a folder was made, or a file written, by an earlier install */
+  readonly isOurs: (path: string) => boolean
+}
+
+/** What an engine needs before it notices that one of its files changed, an imperative sentence. */
+export function afterwardsOf(path: string): string | undefined {
+  const name = path.slice(path.lastIndexOf('/') + 1)
+  return AFTERWARDS[name]
 }
 
 /** Where engines of the system, or those of a user, have their files. */

@@ -11,7 +11,7 @@ interface HostsFolderOptions {
   readonly mirror: string
   /** registries that get a file of their own though the user has made no folder for them */
   readonly insecureHosts?: readonly string[]
-  readonly isOurFolder: (path: string) => boolean
+  readonly isOurs: (path: string) => boolean
 }
 
 /**
@@ -50,13 +50,13 @@ export async function userFolders({
   tree,
   path,
   mirror,
-  isOurFolder,
+  isOurs,
 }: Omit<HostsFolderOptions, 'insecureHosts'>): Promise<string[]> {
   const entries = await tree.list(path)
   return entries
     .filter(({ name, isFolder }) => isFolder && name !== '_default' && !mirror.endsWith(`/${name}`))
     .map(({ name }) => name)
-    .filter((name) => !isOurFolder(`${path}/${name}`))
+    .filter((name) => !isOurs(`${path}/${name}`))
 }
 
 /** What the certificates in a folder mean while there is no hosts.toml beside them. */

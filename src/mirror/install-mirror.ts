@@ -1,7 +1,14 @@
 /** Puts the node in front of engines: everything is planned before anything is written. */
 import { dirname } from 'node:path'
 
-import type { EngineName, EnginePlan, FileEdit, PlanContext } from './engine-plan.ts'
+import {
+  afterwardsOf,
+  type EngineName,
+  type EnginePlan,
+  type FileEdit,
+  type FileKind,
+  type PlanContext,
+} from './engine-plan.ts'
 import { planBuildkit } from './buildkit-plan.ts'
 import { planContainerd } from './containerd-plan.ts'
 import { planDocker } from './docker-plan.ts'
@@ -55,7 +62,7 @@ interface PreparedFile {
   readonly change: FileChange
   /** undefined: the file has nothing of ours */
   readonly recorded: RecordedFile | undefined
-  readonly edit: FileEdit | undefined
+  readonly kind: FileKind
 }
 
 /**
@@ -63,46 +70,46 @@ interface PreparedFile {
  * @throws OperationError MIRROR_FILE_INVALID, MIRROR_FILE_UNWRITABLE, MIRROR_STATE_INVALID: nothing has changed
  */
 export async function installMirror(
-  context: Omit<PlanContext, 'isOurFolder'>,
+  context: Omit<PlanContext, 'isOurs'>,
   { stateDir, engines, isDryRun = false }: InstallOptions,
 ): Promise<InstallOutcome[]> {
   const record = await readRecord(stateDir)
-  const isOurFolder = (path: string) => record.folders.some((folder) => folder.path === path)
+  const isOurs = (path: string) =>
+    [...record.folders, ...record.files].some((ours) => ours.path === path)
   const prepared: PreparedPlan[] = []
   for (const engine of engines) {
-    const plan = await PLANNERS[engine]({ ...context, isOurFolder })
-    prepared.push(await prepare(context, withoutTaken(plan, prepared), record))
+    const plan = await PLANNERS[engine]({ ...context, isOurs })
+    prepared.push(await prepare(context, { plan, record, taken: pathsOf(prepared) }))
   }
   const folders = await missingFolders(context.tree, wantedFolders(prepared))
-  if (!isDryRun)
-    await carryOut({ tree: context.tree, stateDir, record, prepared, folders, context })
+  if (!isDryRun) await carryOut({ tree: context.tree, stateDir, record, prepared, folders })
   return prepared.map((one) => outcomeOf(one, folders))
 }
 
-/** Two engines may read one folder: who comes first has its files. */
-function withoutTaken(plan: EnginePlan, prepared: readonly PreparedPlan[]): EnginePlan {
-  const taken = new Set(prepared.flatMap(({ files }) => files.map(({ change }) => change.path)))
-  return { ...plan, edits: plan.edits.filter(({ path }) => !taken.has(path)) }
+function pathsOf(prepared: readonly PreparedPlan[]): ReadonlySet<string> {
+  return new Set(prepared.flatMap(({ files }) => files.map(({ change }) => change.path)))
 }
 
+/** @param options.taken files of engines before: two may read one folder */
 async function prepare(
-  { tree }: Pick<PlanContext, 'tree'>,
-  plan: EnginePlan,
-  record: MirrorRecord,
+  { tree, address }: Pick<PlanContext, 'tree' | 'address'>,
+  { plan, record, taken }: { plan: EnginePlan; record: MirrorRecord; taken: ReadonlySet<string> },
 ): Promise<PreparedPlan> {
   const files: PreparedFile[] = []
   for (const edit of plan.edits) {
+    if (taken.has(edit.path)) continue
     const recorded = record.files.find(({ path }) => path === edit.path)
-    files.push(prepareFile(await tree.read(edit.path), { plan, edit, recorded, record }))
+    const current = await tree.read(edit.path)
+    files.push(prepareFile(current, { engine: plan.engine, edit, recorded, address }))
   }
-  const planned = new Set(plan.edits.map(({ path }) => path))
+  const planned = new Set([...taken, ...plan.edits.map(({ path }) => path)])
   for (const recorded of record.files) {
-    // from another address or another store: no longer wanted
+    // of another store, or of a registry that is gone: no longer wanted
     if (recorded.engine !== plan.engine || planned.has(recorded.path)) continue
     const current = await tree.read(recorded.path)
-    const { file } = userPart(current, recorded, record.address)
+    const { file } = userPart(current, recorded)
     const change = { engine: plan.engine, path: recorded.path, before: current, after: file }
-    files.push({ change, recorded: undefined, edit: undefined })
+    files.push({ change, recorded: undefined, kind: recorded.kind })
   }
   return { plan, files }
 }
@@ -110,24 +117,23 @@ async function prepare(
 function prepareFile(
   current: HostFile | undefined,
   {
-    plan: { engine },
-    edit,
+    engine,
+    edit: { path, kind, insert },
     recorded,
-    record,
+    address,
   }: {
-    plan: EnginePlan
+    engine: EngineName
     edit: FileEdit
     recorded: RecordedFile | undefined
-    record: MirrorRecord
+    address: string
   },
 ): PreparedFile {
-  const { path, kind } = edit
-  const { file: base, isComplete } = userPart(current, recorded, record.address)
-  const insertions = edit.insert(base?.text)
+  const { file: base, isComplete } = userPart(current, recorded)
+  const insertions = insert(base?.text)
   if (insertions.length === 0) {
     // what could not be told from the user's part stays on record, for remove to say so
     const kept = isComplete ? undefined : recorded
-    return { change: { engine, path, before: current, after: base }, recorded: kept, edit }
+    return { change: { engine, path, before: current, after: base }, recorded: kept, kind }
   }
   const text = insertAll(base?.text ?? '', insertions)
   const about = base ?? newFile()
@@ -137,11 +143,12 @@ function prepareFile(
       engine: recorded?.engine ?? engine,
       path,
       kind,
+      address,
       original: base ?? null,
       written: hashOf(text),
       pieces: rememberAll(base?.text ?? '', insertions),
     },
-    edit,
+    kind,
   }
 }
 
@@ -161,46 +168,45 @@ async function carryOut({
   record,
   prepared,
   folders,
-  context,
 }: {
   tree: PlanContext['tree']
   stateDir: string
   record: MirrorRecord
   prepared: readonly PreparedPlan[]
   folders: readonly NewFolder[]
-  context: Pick<PlanContext, 'address'>
 }): Promise<void> {
   const files = prepared.flatMap((one) => one.files)
   const changes = files.map(({ change }) => change).filter(isChange)
   const touched = new Set(files.map(({ change }) => change.path))
   const next: MirrorRecord = {
-    address: context.address,
     files: [
       ...record.files.filter(({ path }) => !touched.has(path)),
       ...files.flatMap(({ recorded }) => recorded ?? []),
     ],
     folders: [...record.folders, ...folders],
+    stateFolders: record.stateFolders,
   }
   if (changes.length === 0 && folders.length === 0) return
   await writeRecord(stateDir, next)
   try {
     await applyChanges(tree, { folders, changes })
   } catch (error) {
-    await writeRecord(stateDir, record)
+    // with what was made for it by now, so that nothing is left
+    const { stateFolders } = await readRecord(stateDir)
+    await writeRecord(stateDir, { ...record, stateFolders })
     throw error
   }
 }
 
 function outcomeOf({ plan, files }: PreparedPlan, folders: readonly NewFolder[]): InstallOutcome {
   const changed = files.filter(({ change }) => isChange(change))
-  const afterwards = changed.flatMap(({ edit }) => edit?.afterwards ?? [])
   return {
     engine: plan.engine,
     title: plan.title,
     changes: changed.map(({ change }) => change),
     folders: folders.filter(({ engine }) => engine === plan.engine).map(({ path }) => path),
-    afterwards,
-    needsReload: changed.some(({ edit }) => edit?.needsReload === true),
+    afterwards: changed.flatMap(({ change }) => afterwardsOf(change.path) ?? []),
+    needsReload: changed.some(({ kind }) => kind === 'daemon.json'),
     remarks: plan.remarks,
   }
 }

@@ -3,7 +3,7 @@
  * it was done for. It holds the originals, which may hold credentials: 0600.
  */
 import { createHash } from 'node:crypto'
-import { readFile, rm, rmdir } from 'node:fs/promises'
+import { readFile, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
@@ -19,6 +19,8 @@ export interface RecordedFile {
   readonly engine: EngineName
   readonly path: string
   readonly kind: FileKind
+  /** the node's, as it was written into the file */
+  readonly address: string
   /** as it was before the first change; null: there was none */
   readonly original: HostFile | null
   /** SHA-256 of what was written, hex */
@@ -28,18 +30,18 @@ export interface RecordedFile {
 
 /** Everything that was done in one tree. */
 export interface MirrorRecord {
-  /** the node's, as it was written into the files */
-  readonly address: string
   readonly files: readonly RecordedFile[]
   /** that were made, outermost first, and the engine they were made for */
   readonly folders: readonly { readonly path: string; readonly engine: EngineName }[]
+  /** folders that were made for the record itself, as paths on this host, outermost first */
+  readonly stateFolders: readonly string[]
 }
 
 const FORMAT = 1
 const FILE_NAME = 'record.json'
 
 /** What nothing was done to yet. */
-export const EMPTY_RECORD: MirrorRecord = { address: '', files: [], folders: [] }
+export const EMPTY_RECORD: MirrorRecord = { files: [], folders: [], stateFolders: [] }
 
 /** SHA-256 in hex, to tell whether a file is as it was written. */
 export function hashOf(text: string): string {
@@ -60,35 +62,61 @@ export async function readRecord(stateDir: string): Promise<MirrorRecord> {
   }
 }
 
-/** Writes it; one of nothing goes away, with its folder where that is empty then. */
+/** Writes it; one of nothing goes away, with the folders that were made for it. */
 export async function writeRecord(stateDir: string, record: MirrorRecord): Promise<void> {
   const path = join(stateDir, FILE_NAME)
   if (record.files.length === 0 && record.folders.length === 0) {
     await rm(path, { force: true })
-    for (const folder of [stateDir, dirname(stateDir)]) await rmdir(folder).catch(() => undefined)
+    // one that holds something by now stays
+    for (const folder of record.stateFolders.toReversed())
+      await rmdir(folder).catch(() => undefined)
     return
   }
-  await makeFolder(dirname(dirname(stateDir)))
-  await makeFolder(stateDir, { mode: 0o700 })
-  const text = `${JSON.stringify({ format: FORMAT, ...record }, undefined, 2)}\n`
+  const made = await makeStateFolders(stateDir)
+  const stateFolders = [...record.stateFolders, ...made]
+  const text = `${JSON.stringify({ format: FORMAT, ...record, stateFolders }, undefined, 2)}\n`
   await writeFileAtomically(path, text, { mode: 0o600 })
+}
+
+/** The two innermost are for their owner alone. @returns those that were not there */
+async function makeStateFolders(stateDir: string): Promise<string[]> {
+  const made: string[] = []
+  for (let folder = stateDir; !(await isThere(folder)); folder = dirname(folder)) {
+    made.unshift(folder)
+  }
+  for (const folder of made) {
+    const isOuter = folder !== stateDir && folder !== dirname(stateDir)
+    await makeFolder(folder, { mode: isOuter ? 0o755 : 0o700 })
+  }
+  return made
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 function parseRecord(value: unknown): MirrorRecord {
   const record = asRecord(value)
   if (record?.['format'] !== FORMAT) throw new Error(`wanted format ${FORMAT}`)
-  const { address, files, folders } = record
-  if (typeof address !== 'string') throw new Error('wanted an address')
-  return { address, files: listOf(files, parseFile), folders: listOf(folders, parseFolder) }
+  const { files, folders, stateFolders } = record
+  return {
+    files: listOf(files, parseFile),
+    folders: listOf(folders, parseFolder),
+    stateFolders: listOf(stateFolders, textOf),
+  }
 }
 
 function parseFile(value: unknown): RecordedFile {
-  const { engine, path, kind, original, written, pieces } = asRecord(value) ?? {}
+  const { engine, path, kind, address, original, written, pieces } = asRecord(value) ?? {}
   if (kind !== 'hosts.toml' && kind !== 'daemon.json' && kind !== 'other') throw unfit('kind')
   return {
     engine: engineOf(engine),
     path: textOf(path),
     kind,
+    address: textOf(address),
     original: original === null ? null : parseHostFile(original),
     written: textOf(written),
     pieces: listOf(pieces, parsePiece),

@@ -1,5 +1,5 @@
 /** Takes the node away from in front of engines. */
-import type { EngineName } from './engine-plan.ts'
+import { afterwardsOf, type EngineName } from './engine-plan.ts'
 import { applyChanges, removeFolders, type FileChange } from './file-change.ts'
 import type { HostTree } from './host-tree.ts'
 import { isChange } from './install-mirror.ts'
@@ -21,6 +21,10 @@ export interface RemovedFile {
 export interface RemoveOutcome {
   readonly files: readonly RemovedFile[]
   readonly changes: readonly FileChange[]
+  /** what engines need before they notice */
+  readonly afterwards: readonly string[]
+  /** Docker has to read its settings again */
+  readonly needsReload: boolean
   /** that were made by install and hold something now */
   readonly keptFolders: readonly string[]
 }
@@ -44,7 +48,7 @@ export async function removeMirror(
   const undone: { file: RemovedFile; change: FileChange }[] = []
   for (const recorded of ours) {
     const before = await tree.read(recorded.path)
-    const part = userPart(before, recorded, record.address)
+    const part = userPart(before, recorded)
     const { engine, path } = recorded
     undone.push({
       file: { engine, path, outcome: outcomeOf(part, recorded, before !== undefined) },
@@ -53,9 +57,16 @@ export async function removeMirror(
   }
   const files = undone.map(({ file }) => file)
   const changes = undone.map(({ change }) => change).filter(isChange)
-  if (isDryRun) return { files, changes, keptFolders: [] }
+  const changedPaths = new Set(changes.map(({ path }) => path))
+  const outcome = {
+    files,
+    changes,
+    afterwards: [...changedPaths].flatMap((path) => afterwardsOf(path) ?? []),
+    needsReload: ours.some(({ kind, path }) => kind === 'daemon.json' && changedPaths.has(path)),
+  }
+  if (isDryRun) return { ...outcome, keptFolders: [] }
   const keptFolders = await carryOut(tree, { stateDir, record, engines, changes })
-  return { files, changes, keptFolders }
+  return { ...outcome, keptFolders }
 }
 
 /** The files first: a record that goes on claiming what is undone does no harm, see {@link userPart}. */
@@ -77,7 +88,7 @@ async function carryOut(
   const mine = record.folders.filter(({ engine }) => engines.includes(engine))
   const { kept } = await removeFolders(tree, mine)
   await writeRecord(stateDir, {
-    address: record.address,
+    ...record,
     files: record.files.filter(({ engine }) => !engines.includes(engine)),
     folders: record.folders.filter(({ engine }) => !engines.includes(engine)),
   })

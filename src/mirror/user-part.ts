@@ -20,12 +20,10 @@ export interface UserPart {
  * The file as the user has it: as it was before, or, where somebody edited it since, with our pieces taken out.
  * @param current as it is now
  * @param recorded undefined where it was never written
- * @param address that the record was made with
  */
 export function userPart(
   current: HostFile | undefined,
   recorded: RecordedFile | undefined,
-  address: string,
 ): UserPart {
   const untouched = { isEdited: false, isComplete: true }
   if (!recorded) return { file: current, ...untouched }
@@ -35,15 +33,14 @@ export function userPart(
   }
   // written down, and then not done
   if (current.text === recorded.original?.text) return { file: current, ...untouched }
-  const { text, isComplete } = withoutUs(current.text, recorded, address)
+  const { text, isComplete } = withoutUs(current.text, recorded)
   const isNothing = recorded.original === null && isBlank(text)
   return { file: isNothing ? undefined : { ...current, text }, isEdited: true, isComplete }
 }
 
 function withoutUs(
   text: string,
-  { kind, pieces }: RecordedFile,
-  address: string,
+  { kind, address, pieces }: RecordedFile,
 ): { text: string; isComplete: boolean } {
   const stripped = stripAll(text, pieces)
   if (stripped.isComplete) return stripped

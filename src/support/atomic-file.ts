@@ -12,17 +12,25 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Replaces a file so that a crash leaves the old or the new content, never a mixture. */
+/**
+ * Replaces a file so that a crash leaves the old or the new content, never a mixture.
+ * @param options.mode of a new file, less the umask
+ * @param options.owner given, the file gets it, and exactly that mode
+ */
 export async function writeFileAtomically(
   path: string,
   content: string | Uint8Array,
-  { mode = 0o644 }: { mode?: number } = {},
+  { mode = 0o644, owner }: { mode?: number; owner?: { uid: number; gid: number } } = {},
 ): Promise<void> {
   const beside = `${path}.${randomBytes(6).toString('hex')}.tmp`
   try {
     const handle = await open(beside, 'wx', mode)
     try {
       await handle.writeFile(content)
+      if (owner) {
+        await handle.chown(owner.uid, owner.gid)
+        await handle.chmod(mode)
+      }
       await handle.sync()
     } finally {
       await handle.close()

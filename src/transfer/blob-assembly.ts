@@ -8,6 +8,7 @@ import { pieceLength } from '../torrent/piece-length.ts'
 import type { TorrentDownload } from '../torrent/torrent-engine.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
 import type { Holder } from './peer-finder.ts'
+import { RecentPieces } from './recent-pieces.ts'
 
 interface BlobAssemblyOptions {
   readonly transfer: BlobTransfer
@@ -32,6 +33,7 @@ export class BlobAssembly implements AsyncDisposable {
   #torrent: TorrentRecord | undefined
   #opening: Promise<PartialBlob> | undefined
   #partial: PartialBlob | undefined
+  #recent: RecentPieces | undefined
   #download: { progress: TorrentDownload['progress']; leave: () => Promise<void> } | undefined
   #isCommitted = false
 
@@ -104,7 +106,7 @@ export class BlobAssembly implements AsyncDisposable {
   }
 
   /**
-   * Keeps a piece that upstream sent. `bytes` are free again when this returns.
+   * Keeps a piece that upstream sent; `bytes` belong to the assembly.
    * @returns false where it contradicts the torrent
    */
   async writeFromUpstream(index: number, bytes: Buffer): Promise<boolean> {
@@ -113,6 +115,7 @@ export class BlobAssembly implements AsyncDisposable {
     const hash = createHash('sha1').update(bytes).digest()
     if (this.#torrent && !hash.equals(pieceHashOf(this.#torrent, index))) return false
     await partial.writePiece(index, bytes)
+    if (this.transfer.readers > 0) this.#recent?.keep(index, bytes)
     this.#hashes.set(index, hash)
     this.transfer.onBytes('upstream', bytes.length)
     this.#download?.progress.onForeignPiece(index)
@@ -139,6 +142,7 @@ export class BlobAssembly implements AsyncDisposable {
   /** Closes the partial blob unless the torrent engine goes on to serve it. What is here stays for the next time. */
   async [Symbol.asyncDispose](): Promise<void> {
     const partial = await this.#opening?.catch(() => undefined)
+    this.#recent?.clear()
     if (this.#download) await this.#download.leave()
     else await partial?.[Symbol.asyncDispose]()
   }
@@ -154,7 +158,8 @@ export class BlobAssembly implements AsyncDisposable {
       ...(torrent && { pieceHash: (index: number) => pieceHashOf(torrent, index) }),
     })
     this.#partial = partial
-    transfer.onMoving(partial)
+    this.#recent = new RecentPieces(partial)
+    transfer.onMoving(this.#recent)
     if (this.nextMissing(0) === -1) this.#complete.resolve()
     return partial
   }

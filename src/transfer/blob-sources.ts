@@ -139,6 +139,8 @@ export class BlobSources {
     // A small blob whose size was not known before came in one answer.
     if (!assembly.isOpen && (await store.has(transfer.digest))) return
     await this.#commit(assembly, run)
+    // Before the partial blob is closed: whoever reads goes on with the blob in the store.
+    transfer.onDone()
   }
 
   async #commit(assembly: BlobAssembly, run: Attempt): Promise<void> {

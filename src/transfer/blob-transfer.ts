@@ -1,8 +1,9 @@
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { BlobFile, ByteRange, PartialBlob } from '../store/blob-store.ts'
+import type { BlobFile, ByteRange } from '../store/blob-store.ts'
 import { abortable } from '../support/deadline.ts'
+import type { ReadablePieces } from './recent-pieces.ts'
 import type { SourceBytes, TransferSnapshot, TransferWait } from './transfer-record.ts'
 import type { UpstreamRoute } from './upstream-route.ts'
 
@@ -35,7 +36,7 @@ export class BlobTransfer {
   #firstByteMs: number | null = null
   #endedAtMs: number | undefined
   #failure: unknown
-  #partial: PartialBlob | undefined
+  #partial: ReadablePieces | undefined
   #isProven = false
   #attempt = 1
   #readers = 0
@@ -114,7 +115,7 @@ export class BlobTransfer {
   }
 
   /** It can be had: what is here already is counted, readers may begin. */
-  onMoving(partial?: PartialBlob): void {
+  onMoving(partial?: ReadablePieces): void {
     if (this.#state !== 'waiting') return
     this.#partial = partial
     this.#state = 'moving'
@@ -213,7 +214,7 @@ export class BlobTransfer {
 
   /** undefined where the blob has moved on meanwhile: into the store, or to another attempt. */
   async #readNext(
-    partial: PartialBlob,
+    partial: ReadablePieces,
     { offset, range, signal }: { offset: number; range: ByteRange; signal: AbortSignal },
   ): Promise<Uint8Array | undefined> {
     try {
@@ -246,7 +247,7 @@ export class BlobTransfer {
   }
 
   async #readPiece(
-    partial: PartialBlob,
+    partial: ReadablePieces,
     { offset, end, signal }: { offset: number; end: number; signal: AbortSignal },
   ): Promise<Uint8Array> {
     const piece = Math.floor(offset / partial.pieceLength)
@@ -274,7 +275,7 @@ export class BlobTransfer {
     }
   }
 
-  async #piece(partial: PartialBlob, index: number, signal: AbortSignal): Promise<void> {
+  async #piece(partial: ReadablePieces, index: number, signal: AbortSignal): Promise<void> {
     while (!partial.hasPiece(index)) {
       if (this.#state === 'failed') throw this.#failure
       if (this.#partial !== partial) throw wrongBytesGivenOut(this.digest)
@@ -326,7 +327,7 @@ function wrongBytesGivenOut(digest: Digest): OperationError {
   )
 }
 
-function bytesHere(partial: PartialBlob): number {
+function bytesHere(partial: ReadablePieces): number {
   let bytes = 0
   for (let index = 0; index < partial.pieceCount; index += 1) {
     if (!partial.hasPiece(index)) continue

@@ -1,5 +1,4 @@
 import { OperationError } from '../errors.ts'
-import { BufferPool } from '../support/buffer-pool.ts'
 import { pieceLength } from '../torrent/piece-length.ts'
 import type { Upstream, UpstreamBlob } from '../upstream/upstream.ts'
 import { BandwidthOrder } from './bandwidth-order.ts'
@@ -13,7 +12,6 @@ interface UpstreamSourceOptions {
   readonly access: Pick<ContentAccess, 'onGiven'>
 }
 
-const MAX_IDLE_BUFFER_BYTES = 16 * 1024 * 1024
 // While one piece is written the next one is filled.
 const WRITES_AT_ONCE = 2
 // A run of pieces that peers brought is read over; a longer one is worth a request of its own.
@@ -23,7 +21,6 @@ const MAX_SKIPPED_BYTES = 4 * 1024 * 1024
 export class UpstreamSource {
   readonly #options: UpstreamSourceOptions
   readonly #order = new BandwidthOrder()
-  readonly #buffers = new BufferPool({ maxBytes: MAX_IDLE_BUFFER_BYTES })
   #lastRank = 0
 
   constructor(options: UpstreamSourceOptions) {
@@ -106,7 +103,7 @@ export class UpstreamSource {
     const length = pieceLength(transfer.size)
     const rank = this.#rankOf(transfer)
     const { stream, end } = this.#order.add(rank)
-    const writer = new PieceWriter(assembly, { first, length, buffers: this.#buffers })
+    const writer = new PieceWriter(assembly, { first, length })
     try {
       for await (const chunk of blob.content) {
         signal.throwIfAborted()
@@ -122,7 +119,6 @@ export class UpstreamSource {
       return true
     } finally {
       end()
-      writer.close()
     }
   }
 
@@ -146,21 +142,16 @@ export class UpstreamSource {
 class PieceWriter {
   readonly #assembly: BlobAssembly
   readonly #length: number
-  readonly #buffers: BufferPool
   readonly #size: number
   #index: number
   #buffer: Buffer | undefined
   #filled = 0
   #writes: Promise<void>[] = []
 
-  constructor(
-    assembly: BlobAssembly,
-    options: { first: number; length: number; buffers: BufferPool },
-  ) {
+  constructor(assembly: BlobAssembly, options: { first: number; length: number }) {
     this.#assembly = assembly
     this.#index = options.first
     this.#length = options.length
-    this.#buffers = options.buffers
     this.#size = assembly.transfer.size
   }
 
@@ -177,7 +168,7 @@ class PieceWriter {
     for (let offset = 0; offset < chunk.length;) {
       const wanted = Math.min(this.#length, this.#size - this.#index * this.#length)
       if (wanted <= 0) throw new TypeError('upstream brought more bytes than it promised')
-      this.#buffer ??= this.#buffers.take(wanted)
+      this.#buffer ??= Buffer.allocUnsafeSlow(wanted)
       const copied = chunk.copy(this.#buffer, this.#filled, offset)
       this.#filled += copied
       offset += copied
@@ -188,11 +179,6 @@ class PieceWriter {
   /** Waits until every whole piece is written. @throws what a write failed with */
   async settled(): Promise<void> {
     await Promise.all(this.#writes)
-  }
-
-  close(): void {
-    if (this.#buffer) this.#buffers.give(this.#buffer)
-    this.#buffer = undefined
   }
 
   async #flush(bytes: Buffer): Promise<void> {
@@ -208,17 +194,13 @@ class PieceWriter {
   }
 
   async #writePiece(index: number, bytes: Buffer): Promise<void> {
-    try {
-      if (await this.#assembly.writeFromUpstream(index, bytes)) return
-      const { digest } = this.#assembly.transfer
-      throw new OperationError(
-        'BLOB_DIGEST_MISMATCH',
-        `blob ${digest}: piece ${index} from upstream is not what its torrent says`,
-        { details: { piece: index } },
-      )
-    } finally {
-      this.#buffers.give(bytes)
-    }
+    if (await this.#assembly.writeFromUpstream(index, bytes)) return
+    const { digest } = this.#assembly.transfer
+    throw new OperationError(
+      'BLOB_DIGEST_MISMATCH',
+      `blob ${digest}: piece ${index} from upstream is not what its torrent says`,
+      { details: { piece: index } },
+    )
   }
 }
 

@@ -1,0 +1,57 @@
+import type { PartialBlob } from '../store/blob-store.ts'
+
+/** The pieces of a blob on its way, as readers see them. */
+export type ReadablePieces = Pick<
+  PartialBlob,
+  'size' | 'pieceLength' | 'pieceCount' | 'hasPiece' | 'read'
+>
+
+const MAX_BYTES = 2 * 1024 * 1024
+
+/**
+ * The pieces that came last, kept in memory for a moment: a client that keeps up with upstream is given the very
+ * buffers that were written, and nothing is read back from the file for it.
+ */
+export class RecentPieces implements ReadablePieces {
+  readonly size: number
+  readonly pieceLength: number
+  readonly pieceCount: number
+  readonly #partial: PartialBlob
+  readonly #pieces = new Map<number, Buffer>()
+  #bytes = 0
+
+  constructor(partial: PartialBlob) {
+    this.#partial = partial
+    this.size = partial.size
+    this.pieceLength = partial.pieceLength
+    this.pieceCount = partial.pieceCount
+  }
+
+  hasPiece(index: number): boolean {
+    return this.#partial.hasPiece(index)
+  }
+
+  /** @param bytes nobody may change them any more */
+  keep(index: number, bytes: Buffer): void {
+    this.#pieces.set(index, bytes)
+    this.#bytes += bytes.length
+    for (const [oldest, { length }] of this.#pieces) {
+      if (this.#bytes <= MAX_BYTES) break
+      this.#pieces.delete(oldest)
+      this.#bytes -= length
+    }
+  }
+
+  clear(): void {
+    this.#pieces.clear()
+    this.#bytes = 0
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    const index = Math.floor(offset / this.pieceLength)
+    const start = offset - index * this.pieceLength
+    const piece = this.#pieces.get(index)
+    if (!piece || start + length > piece.length) return this.#partial.read(offset, length)
+    return piece.subarray(start, start + length)
+  }
+}

@@ -234,13 +234,10 @@ for (const name of ['local/app', 'node/desk/app']) {
   })
 }
 
-test('lists the referrers that the fallback tag names, filtered where asked', async () => {
+test('lists referrers, filtered where asked', async () => {
   await using door = await openDoor()
   const manifests = [referrer('a/one'), referrer('a/two')]
-  door.backend.addManifest(
-    JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests }),
-    { tags: [subject.replace(':', '-')] },
-  )
+  door.backend.addReferrers(subject, manifests)
   const path = `/v2/local/app/referrers/${subject}`
   const all = await door.get(path)
   assert.deepEqual(JSON.parse(all.body.toString()).manifests, manifests)
@@ -255,7 +252,6 @@ test('sends the search for referrers on to the upstream, and refuses what is no 
   for (const path of [`/v2/app/referrers/${subject}`, `/v2/o/x/referrers/${subject}?ns=ghcr.io`]) {
     assert.equal((await door.get(path)).status, 404)
   }
-  assert.deepEqual(door.backend.asked, [])
   for (const name of ['app', 'local/app']) {
     const answer = await door.get(`/v2/${name}/referrers/sha256:bad`)
     assert.equal(answer.status, 400)

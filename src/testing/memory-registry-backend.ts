@@ -4,6 +4,7 @@ import type {
   BlobContent,
   DoorName,
   ManifestContent,
+  ReferrerEntry,
   RegistryBackend,
 } from '../registry/registry-backend.ts'
 import type { ByteRange } from '../store/blob-store.ts'
@@ -18,7 +19,7 @@ export interface BlobBehaviour {
 
 /** What was asked, as the backend saw it. */
 export interface AskedRequest {
-  readonly verb: 'manifest' | 'blob' | 'tags'
+  readonly verb: 'manifest' | 'blob' | 'tags' | 'referrers'
   readonly name: DoorName
   readonly tag?: string
   readonly digest?: Digest
@@ -34,6 +35,7 @@ export class MemoryRegistryBackend implements RegistryBackend {
   readonly #blobs = new Map<Digest, { bytes: Buffer; behaviour: BlobBehaviour }>()
   readonly #manifests = new Map<Digest, ManifestContent>()
   readonly #tags = new Map<string, Digest>()
+  readonly #referrers = new Map<Digest, ReferrerEntry[]>()
   /** awaited before every answer; throw to fail */
   beforeAnswer: (request: AskedRequest, signal: AbortSignal) => Promise<void> | void = () => {}
 
@@ -79,6 +81,20 @@ export class MemoryRegistryBackend implements RegistryBackend {
   ): Promise<readonly string[] | undefined> {
     await this.#note({ verb: 'tags', ...request }, signal)
     return this.#tags.size > 0 ? [...this.#tags.keys()] : undefined
+  }
+
+  addReferrers(subject: Digest, entries: ReferrerEntry[]): void {
+    this.#referrers.set(subject, entries)
+  }
+
+  /** Of what has an upstream, only that one can say. */
+  async referrers(
+    request: { name: DoorName; digest: Digest },
+    { signal }: { signal: AbortSignal },
+  ): Promise<readonly ReferrerEntry[] | undefined> {
+    await this.#note({ verb: 'referrers', ...request }, signal)
+    if (request.name.scope === 'upstream') return undefined
+    return this.#referrers.get(request.digest) ?? []
   }
 
   async #note(request: AskedRequest, signal: AbortSignal): Promise<void> {

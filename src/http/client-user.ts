@@ -24,8 +24,10 @@ export class ClientUsers {
     if (known !== undefined) return known
     const { remotePort, localPort } = socket
     if (remotePort === undefined || localPort === undefined) return undefined
+    const key = `${remotePort} ${localPort}`
     const users = await this.#reading.run('all', readTables)
-    const user = users.get(`${remotePort} ${localPort}`)
+    // The tables that were being read may be older than the connection: the next ones are not.
+    const user = users.get(key) ?? (await this.#reading.run('all', readTables)).get(key)
     if (user !== undefined) this.#known.set(socket, user)
     return user
   }

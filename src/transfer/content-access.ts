@@ -86,11 +86,16 @@ export class ContentAccess {
     await this.#options.privateContent.remove(digest)
   }
 
-  /** A peer holds it as private: so it is here, unless upstream has just given it to everybody. */
-  async onToldPrivate(digest: Digest): Promise<void> {
+  /**
+   * Whether content that a peer holds as private may be taken here for this identity. So it is private here too,
+   * unless upstream has just given it to everybody.
+   */
+  async mayTake(question: Question): Promise<boolean> {
+    const { digest } = question
     const images = await this.#options.catalog.imagesWithBlob(digest)
-    if ([digest, ...images].some((one) => this.#public.has(one))) return
+    if ([digest, ...images].some((one) => this.#public.has(one))) return true
     if (!(await this.isPrivate(digest))) await this.#options.privateContent.add(digest)
+    return this.mayRead(question)
   }
 
   /** Whether the identity was let into the repository a short while ago. */

@@ -15,8 +15,8 @@ interface HolderQuestionsOptions {
   readonly torrents: BlobTorrents
   readonly finder: PeerFinder
   readonly client: PeerClient
-  /** told of content that a peer holds as private */
-  readonly onPrivate: (digest: Digest) => Promise<void>
+  /** whether content that a peer holds as private may be taken here: somebody who waits for it has the right */
+  readonly mayTakePrivate: (transfer: BlobTransfer) => Promise<boolean>
   /** plain clients may have what no node says that it holds */
   readonly isPublic: boolean
   /** a torrent that is known to carry other content */
@@ -81,7 +81,7 @@ export class HolderQuestions {
     for await (const holder of answers) {
       if (holder.blob.digest !== transfer.digest) continue
       if (transfer.size >= 0 && holder.blob.size !== transfer.size) continue
-      if (holder.blob.isPrivate) await this.#options.onPrivate(transfer.digest)
+      if (holder.blob.isPrivate && !(await this.#options.mayTakePrivate(transfer))) continue
       yield holder
     }
   }

@@ -76,6 +76,8 @@ const ATTEMPTS = 3
 const PAUSE_MS = 500
 // An upstream that takes longer is overtaken by a record, if there is one.
 const UPSTREAM_PATIENCE_MS = 1500
+// Both together stay below three seconds: a client with another host to ask goes on to it.
+const STAND_IN_MS = 1400
 
 /**
  * What a name means. Upstream decides for the names of registries while it answers; signed records stand in for
@@ -183,7 +185,9 @@ export class ImageResolver {
     const isOut = answer === undefined || answer.kind === 'unreachable'
     const mayStandIn = !isOut || this.#options.offlineTags
     const said = isOut ? upstreamTags.lastSaid(reference, tag, identity) : undefined
-    const standIn = mayStandIn ? (said ?? (await this.#recorded(reference, signal))) : undefined
+    const standIn = mayStandIn
+      ? (said ?? (await this.#recorded(reference, signal, STAND_IN_MS)))
+      : undefined
     if (standIn) return this.#standIn(reference, { digest: standIn, reason })
     // Nobody else knows: upstream may take its time.
     return this.#afterAll(await asked)
@@ -221,21 +225,23 @@ export class ImageResolver {
     return { repository: reference, identity, kind: 'manifest' }
   }
 
-  async #recorded(reference: Reference, signal: AbortSignal): Promise<Digest | undefined> {
+  async #recorded(
+    reference: Reference,
+    signal: AbortSignal,
+    limitMs = RESOLVE_MS,
+  ): Promise<Digest | undefined> {
     const key = formatReference(reference)
     const fresh = this.#fresh.get(key)
     if (fresh && Date.now() - fresh.atMs < FRESH_MS) return fresh.digest
-    const shared = this.#resolving.run(key, () =>
-      this.#newest(reference, new AbortController().signal),
-    )
+    const shared = this.#resolving.run(key, () => this.#newest(reference, limitMs))
     const digest = await abortable(shared, signal)
     if (digest) this.#remember(key, digest)
     return digest
   }
 
-  async #newest(reference: Reference, signal: AbortSignal): Promise<Digest | undefined> {
+  async #newest(reference: Reference, limitMs: number): Promise<Digest | undefined> {
     const name = canonicalName(reference)
-    await this.#askPeers(reference, name, signal)
+    await this.#askPeers(reference, name, limitMs)
     const records = (await this.#options.catalog.references(name)).filter((record) =>
       this.#counts(record, reference),
     )
@@ -255,10 +261,10 @@ export class ImageResolver {
   }
 
   /** Asks all peers that can be found; what proves sound is in the catalog afterwards. */
-  async #askPeers(reference: Reference, name: string, signal: AbortSignal): Promise<void> {
+  async #askPeers(reference: Reference, name: string, limitMs: number): Promise<void> {
     const { catalog, finder, keys } = this.#options
     const stop = new AbortController()
-    const stopping = AbortSignal.any([stop.signal, signal, AbortSignal.timeout(RESOLVE_MS)])
+    const stopping = AbortSignal.any([stop.signal, AbortSignal.timeout(limitMs)])
     const settle = () => setTimeout(() => stop.abort(), SETTLE_MS)
     let settling = (await catalog.references(name)).length > 0 ? settle() : undefined
     const asking: Promise<void>[] = []
@@ -277,9 +283,7 @@ export class ImageResolver {
     })
     try {
       await Promise.race([search, stopped])
-      signal.throwIfAborted()
     } catch (error) {
-      signal.throwIfAborted()
       if (!stopping.aborted)
         this.#log.debug(
           { reference: formatReference(reference), error: messageOf(error) },

@@ -39,7 +39,7 @@ interface SwarmSourceOptions {
   readonly discovery: Discovery
   /** infohashes are looked up on the DHT as well, where plain clients meet */
   readonly isPublic: boolean
-  readonly access: Pick<ContentAccess, 'isPrivate' | 'onToldPrivate'>
+  readonly access: Pick<ContentAccess, 'isPrivate' | 'mayTake'>
   /** told of a peer that sent wrong bytes */
   readonly onBadPeer?: (peer: KnownPeer) => void
   /** told of the bytes of a small blob, which came in one answer and not as pieces */
@@ -66,7 +66,7 @@ export class SwarmSource {
     this.#questions = new HolderQuestions({
       ...options,
       log: this.#log,
-      onPrivate: (digest) => options.access.onToldPrivate(digest),
+      mayTakePrivate: (transfer) => this.#mayTakePrivate(transfer),
       isRejected: (torrent) => this.#rejected.has(torrent),
       ban: (peer, reason) => this.#ban(peer, reason),
     })
@@ -158,6 +158,10 @@ export class SwarmSource {
     download.progress.once('piece', () => void this.#announce(torrent))
     for (const { peer } of holders) download.dial(addressOf(peer))
     await this.#untilComplete(transfer, { torrent, download, siblings, signal })
+  }
+
+  async #mayTakePrivate({ digest, route }: BlobTransfer): Promise<boolean> {
+    return route !== undefined && this.#options.access.mayTake({ ...route, digest })
   }
 
   /** Its first piece is here: a plain magnet link finds this node from now on. */

@@ -26,14 +26,17 @@ export async function lookAtEngines(
   host: MirrorHost,
   signal: AbortSignal,
 ): Promise<readonly EngineState[]> {
-  const { tree, folders, address, docker, hostsFolders, engines, run } = host
+  const { tree, folders, docker, hostsFolders, engines, run } = host
   const record = await readRecord(host.stateDir)
+  const isNodeRunning = await answers(host.address, signal)
+  // a node that picks its port is where it was when the files were written, if anywhere
+  const address = isNodeRunning ? host.address : (record.files[0]?.address ?? host.address)
   return await checkMirror(engines, {
     tree,
     folders,
     address,
     installedAddresses: new Map(record.files.map((file) => [file.engine, file.address])),
-    isNodeRunning: await answers(address, signal),
+    isNodeRunning,
     ...(docker && { docker }),
     ...(hostsFolders && { hostsFolders }),
     run,

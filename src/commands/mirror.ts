@@ -1,4 +1,6 @@
 import { installMirror, type InstallOutcome } from '../mirror/install-mirror.ts'
+import { readDockerFacts } from '../mirror/docker-api.ts'
+import { forgetMirror } from '../mirror/forget-mirror.ts'
 import type { FileChange } from '../mirror/file-change.ts'
 import { reloadDocker } from '../mirror/reload-docker.ts'
 import { removeMirror, type RemoveOutcome } from '../mirror/remove-mirror.ts'
@@ -42,8 +44,10 @@ export const mirrorRemove: Command = async (invocation) => {
   const host = await openMirrorHost(invocation)
   const isDryRun = flags['dryRun'] === true
   const { tree, stateDir, engines } = host
+  const forgotten = isDryRun ? undefined : await forget(host, invocation)
   const outcome = await removeMirror(tree, { stateDir, engines, isDryRun })
-  const reloaded = outcome.needsReload && !isDryRun ? await reload(host) : undefined
+  const isReloadDue = outcome.needsReload && !isDryRun && forgotten === undefined
+  const reloaded = forgotten ?? (isReloadDue ? await reload(host) : undefined)
   const { files, keptFolders, afterwards } = outcome
   const todo = withoutDone(afterwards, reloaded)
   const document = { dryRun: isDryRun, files, keptFolders, reloaded: reloaded ?? null }
@@ -58,6 +62,20 @@ export const mirrorRemove: Command = async (invocation) => {
 async function reload({ tree, docker, pidFile, run }: MirrorHost): Promise<string | undefined> {
   if (!tree.isThisHost || !docker) return undefined
   return await reloadDocker({ tree, pidFile, run })
+}
+
+/** @returns how Docker was told to drop the node, in words; undefined where it was not */
+async function forget(host: MirrorHost, { signal }: Invocation): Promise<string | undefined> {
+  const { tree, stateDir, engines, docker, folders } = host
+  if (!tree.isThisHost || !docker || !engines.includes('docker')) return undefined
+  return await forgetMirror({
+    tree,
+    stateDir,
+    path: `${folders.docker}/daemon.json`,
+    reload: () => reload(host),
+    loadedMirrors: async () => (await readDockerFacts(docker.socketPath, signal))?.mirrors ?? [],
+    signal,
+  })
 }
 
 function installDocument(outcome: InstallOutcome, reloaded: string | undefined): object {
@@ -143,7 +161,9 @@ function renderRemoved(outcome: RemoveOutcome, options: RenderOptions): string {
 
 /** What was done already needs not be told. */
 function withoutDone(afterwards: readonly string[], reloaded: string | undefined): string[] {
-  return afterwards.filter((text) => reloaded === undefined || !text.includes('daemon.json'))
+  return afterwards.filter(
+    (text) => reloaded === undefined || !/(?:daemon\.json|Restart Docker)/.test(text),
+  )
 }
 
 function verbOf(before: FileChange['before'], after: FileChange['after']): string {

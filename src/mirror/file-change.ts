@@ -55,8 +55,8 @@ export async function applyChanges(
       undo.push(() => rmdir(real))
     }
     for (const { path, before, after } of changes) {
-      await attempt(path, () => place(tree, path, after))
-      undo.push(() => place(tree, path, before))
+      await attempt(path, () => placeFile(tree, path, after))
+      undo.push(() => placeFile(tree, path, before))
     }
   } catch (error) {
     for (const step of undo.toReversed()) await step().catch(() => undefined)
@@ -83,8 +83,12 @@ export async function removeFolders(
   return { removed, kept }
 }
 
-/** Through symbolic links: the link stays, its target changes. */
-async function place(tree: HostTree, path: string, file: HostFile | undefined): Promise<void> {
+/** Writes a file, or removes it. Through symbolic links: the link stays, its target changes. */
+export async function placeFile(
+  tree: HostTree,
+  path: string,
+  file: HostFile | undefined,
+): Promise<void> {
   const real = await tree.resolve(path)
   if (!file) return await rm(real, { force: true })
   const { text, mode, uid, gid } = file

@@ -6,6 +6,9 @@ import { isChange } from './install-mirror.ts'
 import { readRecord, writeRecord, type MirrorRecord, type RecordedFile } from './mirror-record.ts'
 import { userPart, type UserPart } from './user-part.ts'
 
+const KEEPS =
+  'Restart Docker when it suits: until then it asks the node first, and docker.io where that is away.'
+
 /** What became of one file. */
 export interface RemovedFile {
   readonly engine: EngineName
@@ -61,7 +64,9 @@ export async function removeMirror(
   const outcome = {
     files,
     changes,
-    afterwards: [...changedPaths].flatMap((path) => afterwardsOf(path) ?? []),
+    afterwards: ours
+      .filter(({ path }) => changedPaths.has(path))
+      .flatMap(({ kind, path }) => (kind === 'daemon.json' ? KEEPS : (afterwardsOf(path) ?? []))),
     needsReload: ours.some(({ kind, path }) => kind === 'daemon.json' && changedPaths.has(path)),
   }
   if (isDryRun) return { ...outcome, keptFolders: [] }

@@ -19,7 +19,10 @@ export function serveManifest(door: Door): RouterMiddleware {
     const { asked, ...reference } = await readReference(door, text)
     const isMirrored = ctx.query['ns'] !== undefined
     const manifest = await waitFor(ctx, door, (signal) =>
-      door.backend.manifest({ name, ...reference, ...(isMirrored && { isMirrored }) }, { signal }),
+      door.backend.manifest(
+        { name, ...reference, ...(isMirrored && { isMirrored }) },
+        { signal, client: clientOf(ctx) },
+      ),
     )
     if (!manifest) {
       throw new RegistryRefusal('MANIFEST_UNKNOWN', { name: shown(path), ...reference })
@@ -59,7 +62,7 @@ export function serveReferrers(door: Door): RouterMiddleware {
     const name = readName(ctx, path, door.ownHosts)
     const { digest } = await resolveDigest(door, text, 'MANIFEST_UNKNOWN')
     const entries = await waitFor(ctx, door, async (signal) =>
-      door.backend.referrers?.({ name, digest }, { signal }),
+      door.backend.referrers?.({ name, digest }, { signal, client: clientOf(ctx) }),
     )
     if (!entries) {
       throw new RegistryRefusal('MANIFEST_UNKNOWN', { digest, reason: 'upstream knows, ask there' })

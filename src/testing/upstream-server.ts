@@ -46,7 +46,7 @@ export interface ServerAccess {
   readonly tokenLifetimeS?: number
 }
 
-interface UpstreamServerOptions {
+export interface UpstreamServerOptions {
   readonly certificate?: KeyPair
   readonly access?: ServerAccess
   readonly hook?: Hook

@@ -1,3 +1,5 @@
+import { errors } from 'undici'
+
 import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
 
 /**
@@ -45,7 +47,6 @@ export function isUnreachable(value: unknown, reason?: UnreachableReason): value
 
 const TLS_CODES =
   /^(?:ERR_TLS|ERR_SSL|EPROTO$|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_OSSL)/
-const PARSER_CODES = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/
 const TIMEOUT_CODES: ReadonlySet<string> = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
   'UND_ERR_HEADERS_TIMEOUT',
@@ -69,13 +70,18 @@ export function failureOf(thrown: unknown, place: Place): OperationError {
       details,
     )
   }
-  if (PARSER_CODES.test(code)) return faulty(place, `its answer is not HTTP/1.1 (${code})`, details)
+  if (isNoHttp(thrown)) return faulty(place, `its answer is not HTTP/1.1 (${code})`, details)
   if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') {
     return unreachable(place, 'closed', 'this node is closing', details)
   }
   if (code === 'UND_ERR_INVALID_ARG') return faulty(place, 'its answer led to no valid request')
   const what = TIMEOUT_CODES.has(code) ? 'no answer in time' : 'no connection'
   return unreachable(place, 'connection', `${what} (${code})`, details)
+}
+
+/** A parser error has a code of its own, or none. */
+function isNoHttp(thrown: unknown): boolean {
+  return thrown instanceof errors.HTTPParserError || thrown instanceof errors.HeadersOverflowError
 }
 
 /** Whether the same request may well get an answer a moment later. A time-out has cost enough already. */

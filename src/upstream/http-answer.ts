@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { setImmediate as settled } from 'node:timers/promises'
 
 import { OperationError } from '../errors.ts'
 import { deadline } from '../support/deadline.ts'
@@ -25,6 +26,9 @@ const DISCARD_BYTES = 64 * 1024
 const DISCARD_MS = 1000
 // a byte now and then is not silence, and no answer either
 const WHOLE_BODY_MS = 60_000
+
+// undici gives a connection free one turn of the event loop after its answer: a request in the same turn opens another,
+// and that may cost a TLS handshake. So `bytes` and `discard` end a turn later.
 
 /** The answer to one request. Its body is read once, by `chunks` or `bytes`, or given up by `discard` or `leave`. */
 export class HttpAnswer {
@@ -107,6 +111,7 @@ export class HttpAnswer {
     } finally {
       clearTimeout(timer)
     }
+    await settled()
     return Buffer.concat(chunks, length)
   }
 
@@ -115,6 +120,7 @@ export class HttpAnswer {
     const { body, signal } = this.#parts
     try {
       await body.dump({ limit: DISCARD_BYTES, signal: deadline(DISCARD_MS, signal) })
+      await settled()
     } catch {
       // nobody wants these bytes
       body.destroy()

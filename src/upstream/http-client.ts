@@ -65,6 +65,8 @@ export class HttpClient implements AsyncDisposable {
         ...(body !== undefined && { body }),
         signal,
         highWaterMark: READ_AHEAD_BYTES,
+        // undici ends the connection after a HEAD unless told otherwise; every pull begins with one
+        reset: false,
       })
       const { bodyIdleMs } = this.#options.times
       return new HttpAnswer({

@@ -13,6 +13,7 @@ import {
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
+import { readDocument, subjectOf } from './pushed-manifest.ts'
 
 const READ_CONCURRENCY = 16
 const OPENING_BRACE = 0x7b
@@ -30,14 +31,21 @@ interface RebuildOptions {
   readonly signal?: AbortSignal
 }
 
+/** A manifest that the store holds. */
+interface FoundManifest {
+  readonly manifest: Manifest
+  /** the digest of the manifest it refers to, of any algorithm */
+  readonly subject: string | undefined
+}
+
 /** The manifests that the store holds, and all it holds. */
 interface Holdings {
   readonly blobs: ReadonlyMap<Digest, StoredBlob>
-  readonly manifests: ReadonlyMap<Digest, Manifest>
+  readonly manifests: ReadonlyMap<Digest, FoundManifest>
 }
 
 /**
- * Puts the images back into a catalog that has lost them, from the manifests among the blobs. An image counts with
+ * Puts the images back into a catalog that has lost them, and what refers to what, from the manifests among the blobs. An image counts with
  * its config here, an image index with at least one such image; their other blobs may be fetched later.
  * Torrents are not put back: they are hashed when they are wanted.
  * @throws the reason of `signal`
@@ -47,8 +55,9 @@ export async function rebuildCatalog(options: RebuildOptions): Promise<CatalogRe
   const startedAt = performance.now()
   const holdings = await surveyStore(options)
   let images = 0
-  for (const [digest, manifest] of holdings.manifests) {
+  for (const [digest, { manifest, subject }] of holdings.manifests) {
     signal?.throwIfAborted()
+    if (subject !== undefined) await catalog.referrers.put(subject, digest, { sync: false })
     const blobs = blobsBelow(manifest, holdings)
     if (!blobs) continue
     const record = await imageRecord({ digest, manifest, blobs }, options, holdings)
@@ -79,11 +88,13 @@ async function surveyStore({ store, signal }: RebuildOptions): Promise<Holdings>
 async function readManifest(
   store: BlobStore,
   { digest, size }: StoredBlob,
-): Promise<Manifest | undefined> {
+): Promise<FoundManifest | undefined> {
   try {
     await using file = await store.openFile(digest)
     const [first] = await file.read(0, 1)
-    return first === OPENING_BRACE ? parseManifest(await file.read(0, size)) : undefined
+    if (first !== OPENING_BRACE) return undefined
+    const bytes = await file.read(0, size)
+    return { manifest: parseManifest(bytes), subject: subjectOf(readDocument(bytes)) }
   } catch {
     // a config, a layer that begins like JSON, or a blob that was removed a moment ago
     return undefined
@@ -106,10 +117,11 @@ function imageBlobs(manifest: ImageManifest, { blobs }: Holdings): ImageBlob[] |
 
 function indexBlobs(index: ImageIndex, holdings: Holdings): ImageBlob[] | undefined {
   const below = index.manifests.map(({ digest }) => {
-    const child = holdings.manifests.get(digest)
+    const child = holdings.manifests.get(digest)?.manifest
     return child?.kind === 'image' ? imageBlobs(child, holdings) : undefined
   })
-  if (below.every((blobs) => blobs === undefined)) return undefined
+  // an empty one is whole: it may say all it has to say by its annotations
+  if (below.length > 0 && below.every((blobs) => blobs === undefined)) return undefined
   return index.manifests.flatMap((entry, at) => [
     imageBlob(entry, 'manifest'),
     ...(below[at] ?? []),

@@ -184,8 +184,8 @@ export class PushSession {
   async #end(): Promise<void> {
     clearTimeout(this.#idle)
     this.#ending.abort(ended())
-    this.#options.onEnd()
     await this.#options.upload[Symbol.asyncDispose]()
+    this.#options.onEnd()
   }
 }
 

@@ -1,9 +1,12 @@
 import { OperationError } from '../errors.ts'
+import { asRecord } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
 import type {
   BlobContent,
   DoorClient,
   DoorName,
   ManifestContent,
+  ReferrerEntry,
   RegistryBackend,
 } from '../registry/registry-backend.ts'
 import type { BlobFetcher } from '../transfer/blob-fetcher.ts'
@@ -90,13 +93,28 @@ export class NodeBackend implements RegistryBackend {
     return tags.length > 0 ? tags : undefined
   }
 
+  /** As upstream lists them: an empty list of ours would end a client's search, and hide signatures. */
+  async referrers(
+    { name, digest }: { name: DoorName; digest: Digest },
+    { signal, client }: Asked,
+  ): Promise<readonly ReferrerEntry[] | undefined> {
+    const { upstream } = this.#parts
+    if (!upstream || name.scope !== 'upstream') return undefined
+    const identity = await this.#identityOf(name, client)
+    const found = await upstream.referrers(name, digest, { identity, signal })
+    const { manifests } = asRecord(found && JSON.parse(found.bytes.toString())) ?? {}
+    return Array.isArray(manifests)
+      ? manifests.map(asRecord).filter((entry) => entry !== undefined)
+      : undefined
+  }
+
   #identityOf(name: DoorName, client: DoorClient | undefined): Promise<UpstreamIdentity> {
     return this.#parts.identities.of(client, name.registry)
   }
 
   #routeOf(
     name: DoorName,
-    digest: BlobRequest['digest'],
+    digest: Digest,
     identity: UpstreamIdentity,
   ): UpstreamRoute | undefined {
     if (name.scope !== 'upstream') return undefined
@@ -104,8 +122,6 @@ export class NodeBackend implements RegistryBackend {
     return { repository: name, identity, kind: 'blob', ...(order !== undefined && { order }) }
   }
 }
-
-type BlobRequest = Parameters<RegistryBackend['blob']>[0]
 
 function not(value: boolean): boolean {
   return !value

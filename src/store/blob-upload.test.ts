@@ -132,7 +132,7 @@ test('takes one blob from several uploads at once', async () => {
     Array.from({ length: 4 }, async () => {
       await using upload = await open.store.openUpload({ pieceLengthOf })
       await upload.append(one(bytes))
-      return upload.commit(await upload.prepare())
+      return await upload.commit(await upload.prepare())
     }),
   )
   assert.equal(kept.filter(({ isNew }) => isNew).length, 1)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 
 import { isOperationError } from '../errors.ts'
 import { digestOf } from '../oci/digest.ts'
@@ -43,7 +44,7 @@ test('gives up an upload that nobody goes on with, and not one with bytes under 
   t.mock.timers.tick(14 * MINUTE_MS)
   assert.equal(open.sessions.find('a', session.id), session)
   t.mock.timers.tick(2 * MINUTE_MS)
-  while (open.sessions.find('a', session.id)) await Promise.resolve()
+  while (open.sessions.find('a', session.id)) await setImmediate()
   assert.deepEqual(await open.left(), [])
   await assert.rejects(session.append(one('d'), { signal }), isUnknown)
 })

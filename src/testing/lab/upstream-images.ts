@@ -50,6 +50,8 @@ export interface UpstreamImage {
   readonly config: Digest
   /** For this machine, base first. */
   readonly layers: readonly Pick<Descriptor, 'digest' | 'size'>[]
+  /** What some engines want besides: attestations, and the configs of other platforms. */
+  readonly optional: readonly Digest[]
   /** What `FILES_COMMAND` prints in it; empty when it cannot run. */
   readonly filesOutput: string
 }
@@ -132,9 +134,13 @@ export async function makeIndexImage(): Promise<UpstreamImage> {
   const own = await makeAppImage('index')
   const [ownManifest] = own.manifests
   if (ownManifest === undefined) throw new TypeError('an image has a manifest')
-  const stranger = makePart([await makeLayer('gzip', [{ name: 'other', content: 'x' }])], 'gzip', {
-    architecture: OTHER_ARCHITECTURE,
-  })
+  const stranger = makePart(
+    [await makeLayer('gzip', [{ name: 'other', content: randomUUID() }])],
+    'gzip',
+    {
+      architecture: OTHER_ARCHITECTURE,
+    },
+  )
   const attestations = [ownManifest, stranger.manifest].map(({ digest }) => attestationOf(digest))
   const { os, architecture } = hostPlatform()
   const index = manifestOf(MEDIA_TYPES.ociIndex, {
@@ -157,6 +163,7 @@ export async function makeIndexImage(): Promise<UpstreamImage> {
     root: index.digest,
     manifests: [ownManifest, ...parts.map(({ manifest }) => manifest), index],
     blobs: new Map([...own.blobs, ...parts.flatMap(({ blobs }) => [...blobs])]),
+    optional: [stranger.config, ...attestations.flatMap(({ blobs }) => [...blobs.keys()])],
   }
 }
 
@@ -176,6 +183,7 @@ export function makeArtifact(): UpstreamImage {
     blobs: new Map([config, file].map((bytes) => [digestOf(bytes), bytes])),
     config: digestOf(config),
     layers: [layer],
+    optional: [],
     filesOutput: '',
   }
 }
@@ -195,6 +203,7 @@ function imageOf(part: Part, files: ReadonlyMap<string, Buffer>): UpstreamImage 
     blobs,
     config,
     layers,
+    optional: [],
     filesOutput: lines.sort().join('\n'),
   }
 }
@@ -272,7 +281,7 @@ function busybox(): Buffer {
 
 async function makeLayer(kind: LayerKind, entries: readonly FixtureEntry[]): Promise<Layer> {
   const tar = await makeTar(entries)
-  const bytes = kind === 'zstd' ? zstdCompressSync(tar) : gzipSync(tar)
+  const bytes = kind === 'zstd' ? zstdCompressSync(tar) : gzipSync(tar, { level: 1 })
   return { bytes, diffId: digestOf(tar), mediaType: LAYER_TYPES[kind] }
 }
 

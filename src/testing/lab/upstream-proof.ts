@@ -204,10 +204,13 @@ export async function assertFromUpstream(
     requests.filter(({ userAgent }) => !NODE_AGENT.test(userAgent)),
     [],
   )
-  const digests = new Set([image.config, ...image.layers.map(({ digest }) => digest)])
+  const digests = [image.config, ...image.layers.map(({ digest }) => digest)]
+  const optional = new Set(image.optional.map((digest) => blobTarget(repository, digest)))
+  const blobs = (await upstreams[registry].blobRequests(since)).map(({ target }) => target)
+  assert.equal(new Set(blobs).size, blobs.length, `asked twice: ${blobs.join('\n')}`)
   assert.deepEqual(
-    (await upstreams[registry].blobRequests(since)).map(({ target }) => target).sort(),
-    [...digests].map((digest) => `/v2/${repository}/blobs/${digest}`).sort(),
+    blobs.filter((target) => !optional.has(target)).sort(),
+    [...new Set(digests)].map((digest) => blobTarget(repository, digest)).sort(),
   )
 }
 
@@ -227,6 +230,10 @@ export async function assertFromPeers(
     ),
     [],
   )
+}
+
+function blobTarget(repository: string, digest: string): string {
+  return `/v2/${repository}/blobs/${digest}`
 }
 
 async function assertLayers(

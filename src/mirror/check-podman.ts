@@ -28,7 +28,10 @@ export async function checkPodman(context: CheckContext): Promise<EngineState> {
   const covered = hosts.filter((host) => isMirrored(files, { host, address })).length - 1
   const left = KNOWN_REGISTRIES.filter((host) => !isMirrored(files, { host, address }))
   const remarks = left.length > 0 ? [`not ${left.join(', ')}: other files say otherwise`] : []
-  return probe(context, { message: `${covered} registries`, remarks })
+  return probe(context, {
+    message: covered === 1 ? '1 registry' : `${covered} registries`,
+    remarks,
+  })
 }
 
 async function probe(

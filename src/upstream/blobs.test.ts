@@ -7,6 +7,7 @@ import { digestOf } from '../oci/digest.ts'
 import {
   askAs,
   collect,
+  IMPATIENT_TIMES,
   openUpstreamFixture,
   QUICK_TIMES,
   type UpstreamFixture,
@@ -113,7 +114,9 @@ test('a body that breaks is resumed from where it broke', async () => {
 })
 
 test('a body that goes silent is resumed', async () => {
-  await using t = await openUpstreamFixture()
+  await using t = await openUpstreamFixture({
+    upstream: (host) => ({ insecureHosts: [host], times: IMPATIENT_TIMES }),
+  })
   let requests = 0
   answerWith(t, (response, start) => {
     requests += 1
@@ -124,7 +127,7 @@ test('a body that goes silent is resumed', async () => {
   const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest }, askAs())
   assert.ok(blob)
   assert.deepEqual(await collect(blob.content), t.layer)
-  assert.deepEqual(ranges(t), [undefined, 'bytes=1000-'])
+  assert.deepEqual(ranges(t).slice(0, 2), [undefined, 'bytes=1000-'])
 })
 
 test('a body that always breaks is given up after five resumes', async () => {
@@ -362,7 +365,7 @@ test('the signal ends a body that nobody has begun to read', async () => {
 
 test('a reader that does not read stops the registry, for as long as it likes', async () => {
   await using t = await openUpstreamFixture({
-    upstream: (host) => ({ insecureHosts: [host], times: { ...QUICK_TIMES, bodyIdleMs: 20 } }),
+    upstream: (host) => ({ insecureHosts: [host], times: { ...QUICK_TIMES, bodyIdleMs: 500 } }),
   })
   const size = 64 * 1024 * 1024
   const chunk = Buffer.alloc(1024 * 1024)
@@ -376,7 +379,7 @@ test('a reader that does not read stops the registry, for as long as it likes', 
         if (!response.write(chunk)) {
           response.once('drain', send)
           // the buffers between are full when the socket has not drained for a while
-          setTimeout(() => response.writableNeedDrain && stalled.resolve(), 100)
+          setTimeout(() => response.writableNeedDrain && stalled.resolve(), 800)
           return
         }
       }

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { isOperationError } from '../errors.ts'
 import {
   askAs,
+  IMPATIENT_TIMES,
   openUpstreamFixture,
   QUICK_TIMES,
   type UpstreamFixture,
@@ -29,7 +30,7 @@ async function listen(onSocket: (socket: Socket) => void) {
   await once(server, 'listening')
   const address = server.address()
   const host = `127.0.0.1:${typeof address === 'object' ? address?.port : 0}`
-  const upstream = await openUpstream({ insecureHosts: [host], times: QUICK_TIMES })
+  const upstream = await openUpstream({ insecureHosts: [host], times: IMPATIENT_TIMES })
   return {
     repository: { registry: host, repository: 'team/app' },
     upstream,

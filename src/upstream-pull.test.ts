@@ -84,6 +84,39 @@ test('upstream decides what a tag means for as long as it answers', async () => 
   assert.equal(await digestAt(strict), fresh.manifest)
 })
 
+test('layers above the first one that is asked for are fetched ahead, those below are not', async () => {
+  await using net = await openTestnet()
+  await using registry = await openLayoutRegistry()
+  const image = await writeLayout(
+    join(net.dir, 'image'),
+    [1, 2, 3, 4, 5, 6].map((factor) => factor * 100_000),
+  )
+  await registry.add('team/app', image)
+  const node = await net.start('node', { upstream: true, insecureUpstreams: [registry.address] })
+  const query = `?ns=${registry.address}`
+  assert.equal((await node.get(`/v2/team/app/manifests/${image.manifest}${query}`)).status, 200)
+  const [, , asked] = image.layers
+  const body = await node.get(`/v2/team/app/blobs/${asked?.digest}${query}`)
+  await body.arrayBuffer()
+  const wanted = image.layers.slice(2).map(({ digest }) => digest)
+  await waitUntil(async () => {
+    const done = (await transfersAt(node.node.ready.registry)).filter(
+      ({ state }) => state === 'done',
+    )
+    return wanted.every((digest) => done.some((transfer) => transfer.digest === digest))
+  })
+  const fetched = registry.requests.filter(({ url }) => url.includes('/blobs/'))
+  assert.equal(fetched.length, wanted.length)
+})
+
+async function waitUntil(isTrue: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = Date.now() + 10_000
+  while (!(await isTrue())) {
+    assert.ok(Date.now() < deadlineMs, 'it did not come true in ten seconds')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
 async function layerBytes(door: string) {
   const sum = { store: 0, peers: 0, upstream: 0 }
   for (const { bytes, size } of await transfersAt(door)) {

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { BandwidthOrder } from './bandwidth-order.ts'
+
+const never = new AbortController().signal
+
+test('a stream alone is never held back', async () => {
+  const order = new BandwidthOrder()
+  const { stream } = order.add(() => 5)
+  for (let chunk = 0; chunk < 100; chunk += 1) {
+    assert.equal(await order.pass(stream, 65_536, never), 0)
+  }
+})
+
+test('the lowest goes on, the next one waits until it has ended', async () => {
+  const order = new BandwidthOrder()
+  const [low, high] = [order.add(() => 0), order.add(() => 1)]
+  let isThrough = false
+  const waiting = order.pass(high.stream, 1000, never).then((waitedMs) => {
+    isThrough = true
+    return waitedMs
+  })
+  for (let round = 0; round < 20; round += 1) {
+    assert.equal(await order.pass(low.stream, 1000, never), 0)
+    await new Promise((resolve) => setTimeout(resolve, 15))
+  }
+  assert.equal(isThrough, false)
+  low.end()
+  assert.ok((await waiting) >= 250)
+})
+
+test('a stream that has the right of way and brings nothing lets the others pass', async () => {
+  const order = new BandwidthOrder()
+  order.add(() => 0)
+  const { stream } = order.add(() => 1)
+  const waitedMs = await order.pass(stream, 1000, never)
+  assert.ok(waitedMs >= 100 && waitedMs < 1500, `${waitedMs} ms`)
+})
+
+test('who leaves waits no longer', async () => {
+  const order = new BandwidthOrder()
+  const low = order.add(() => 0)
+  const high = order.add(() => 1)
+  const gone = new AbortController()
+  const waiting = order.pass(high.stream, 1000, gone.signal)
+  const feeding = setInterval(() => void order.pass(low.stream, 1000, never), 20)
+  gone.abort()
+  await waiting
+  clearInterval(feeding)
+})
+
+test('where one connection cannot fill the link, more are read at once', async () => {
+  // Every stream brings 1 MiB/s and not more, whoever else runs: a registry that limits each connection.
+  const order = new BandwidthOrder()
+  const streams = [0, 1, 2].map((rank) => order.add(() => rank))
+  const brought = [0, 0, 0]
+  const stop = new AbortController()
+  const running = streams.map(async ({ stream }, index) => {
+    while (!stop.signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      brought[index] = (brought[index] ?? 0) + 20_000
+      await order.pass(stream, 20_000, stop.signal)
+    }
+  })
+  const second = () => (brought[1] ?? 0) > 1_000_000
+  const deadlineMs = Date.now() + 15_000
+  while (!second() && Date.now() < deadlineMs) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  stop.abort()
+  await Promise.all(running)
+  assert.ok(second(), `the second one brought ${brought[1]} bytes`)
+})

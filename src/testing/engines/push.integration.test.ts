@@ -4,6 +4,7 @@ import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { mustSucceed, run } from '../lab/child.ts'
+import { startContainerd } from '../lab/containerd.ts'
 import { LAB_ENVIRONMENT } from '../lab/debian-programs.ts'
 import type { DockerEngine } from '../lab/docker-engine.ts'
 import { buildQuickImage, runImage } from '../lab/images.ts'
@@ -20,7 +21,8 @@ const DOOR = '127.0.0.1:5151'
 
 test('what a client pushes to its node is on another host at once', async (t) => {
   const needed = ['root', 'network', 'docker-gd', 'docker-ctr', 'busybox'] as const
-  if (!requireLab(t, [...needed, 'podman', 'skopeo', 'buildah'])) return
+  const tools = ['podman', 'skopeo', 'buildah', 'containerd', 'current'] as const
+  if (!requireLab(t, [...needed, ...tools])) return
   await using stations = await openStations([
     { name: 'classic', engine: 'gd' },
     { name: 'current', engine: 'ctr' },
@@ -85,6 +87,32 @@ test('what a client pushes to its node is on another host at once', async (t) =>
     const image = await servedImage(current.node, 'local/lab/buildah', '1')
     assert.equal(image.rootDigest, digest)
     assert.equal(await runImage(current.engine, pushed), 'built')
+  })
+
+  await t.test('ctr images push', async () => {
+    await using containerd = await startContainerd({ host })
+    const [from, to] = [`${DOOR}/team/current:1`, `${DOOR}/local/lab/containerd:1`]
+    await containerd.pull(from)
+    await containerd.ctrOk(['images', 'push', '--plain-http', to, from])
+    await classic.engine.dockerOk(['pull', to])
+    const image = await servedImage(classic.node, 'local/lab/containerd', '1')
+    assert.equal(image.rootDigest, (await servedImage(node, 'team/current', '1')).rootDigest)
+  })
+
+  await t.test('an artifact that is no image, by a current Podman', async () => {
+    await using podman = await openPodman({ host, release: 'current' })
+    const file = join(podman.configDirectory, 'notes.txt')
+    writeFileSync(file, 'nothing to run')
+    const pushed = `${DOOR}/local/lab/artifact:1`
+    const type = ['--type', 'application/vnd.example.notes']
+    await podman.podmanOk(['artifact', 'add', ...type, pushed, file])
+    await podman.podmanOk(['artifact', 'push', '--quiet', '--tls-verify=false', pushed])
+    await using elsewhere = await openPodman({ host: current.host, release: 'current' })
+    await elsewhere.podmanOk(['artifact', 'pull', '--quiet', '--tls-verify=false', pushed])
+    const [mine, theirs] = [podman, elsewhere].map((each) =>
+      each.podmanOk(['artifact', 'inspect', '--format', '{{.Digest}}', pushed]),
+    )
+    assert.equal(await mine, await theirs)
   })
 
   await t.test('what is deleted can be pushed again', async () => {

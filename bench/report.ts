@@ -21,6 +21,15 @@ const TITLES: Readonly<Record<string, string>> = {
   'first-byte-peer-p99': 'First byte of a layer one peer away, 99 %',
   crowd: 'One seed, 8 nodes at once, 64 MiB, every link 50 Mbit/s: the slowest node',
   'crowd-copies': 'Copies of the layer that the seed sent meanwhile',
+  'never-slower-100mbit':
+    '`docker pull` of 200 MB, registry at 100 Mbit/s, through a node without peers',
+  'never-slower-loopback': 'The same, registry at the speed of memory',
+  'never-slower-small':
+    'A small image through a node without peers, registry at the speed of memory',
+  'never-slower-warm': '`docker pull` of 200 MB, registry at 100 Mbit/s, when a second host has it',
+  'never-slower-black-holed': 'The same, when the second host has just vanished',
+  'never-slower-black-holed-small': 'A small image, when the second host has just vanished',
+  'layer-order': '`docker pull` of layers that take as long to extract as to download',
 }
 const HEAD = ['what', 'measured', 'limit', 'measured ÷ limit', 'others in the same run']
 

@@ -180,7 +180,9 @@ test('refuses blobs above the bound, told beforehand or found on the way', async
   const { digest, bytes } = randomBlob(new TestContent(), 1001)
   const body = new Uint8Array(bytes)
   const query = new URLSearchParams({ digest })
-  const told = await app.expect(413, 'POST', app.path(`blobs/uploads/?${query}`), { body })
+  const told = await app.expect(413, 'POST', app.path(`blobs/uploads/?${query.toString()}`), {
+    body,
+  })
   assert.equal(code(told), 'SIZE_INVALID')
   const location = await app.beginUpload()
   const stream = new Blob([body]).stream()

@@ -87,7 +87,7 @@ export class ConformanceClient {
   /** Mounts a blob. @returns whether it was; else it was uploaded instead */
   async mount({ digest, bytes, from }: PushOptions & { from?: string }): Promise<boolean> {
     const query = new URLSearchParams({ mount: digest, ...(from !== undefined && { from }) })
-    const path = this.path(`blobs/uploads/?${query}`)
+    const path = this.path(`blobs/uploads/?${query.toString()}`)
     const answer = await this.expect([201, 202], 'POST', path)
     const isMounted = answer.status === 201
     const last = isMounted
@@ -206,7 +206,7 @@ export class ConformanceClient {
       assert.deepEqual(sorted(manifests), sorted(expected))
       for (const artifactType of new Set(expected.map((entry) => entry['artifactType']))) {
         if (typeof artifactType !== 'string') continue
-        const query = `?${new URLSearchParams({ artifactType })}`
+        const query = `?${new URLSearchParams({ artifactType }).toString()}`
         const filtered = await this.referrers(subject, query)
         assert.equal(filtered.filters, 'artifactType')
         const wanted = expected.filter((entry) => entry['artifactType'] === artifactType)
@@ -218,7 +218,8 @@ export class ConformanceClient {
   /** Deletes tags, manifests and blobs, the last pushed first; each is gone at once. */
   async delete(content: TestContent): Promise<void> {
     for (const tag of content.tags.keys()) await this.deleteManifest(tag)
-    for (const digest of [...content.manifests.keys()].reverse()) await this.deleteManifest(digest)
+    for (const digest of [...content.manifests.keys()].toReversed())
+      await this.deleteManifest(digest)
     for (const digest of content.blobs.keys()) await this.deleteBlob(digest)
     for (const subject of content.referrers.keys()) {
       assert.deepEqual((await this.referrers(subject)).manifests, [])
@@ -239,7 +240,7 @@ export class ConformanceClient {
     switch (way) {
       case 'post only': {
         const query = new URLSearchParams({ digest })
-        return this.expect(status, 'POST', this.path(`blobs/uploads/?${query}`), whole)
+        return this.expect(status, 'POST', this.path(`blobs/uploads/?${query.toString()}`), whole)
       }
       case 'post and put': {
         const location = withDigest(await this.beginUpload(), digest)

@@ -69,7 +69,7 @@ export class PushSessions implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const session of [...this.#sessions.values()]) await session.cancel()
+    for (const session of this.#sessions.values()) await session.cancel()
   }
 }
 

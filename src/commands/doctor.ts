@@ -5,6 +5,7 @@ import { messageOf, OperationError } from '../errors.ts'
 import type { NodeStatus } from '../status/node-status.ts'
 import type { Command, Invocation } from './command.ts'
 import { CHECKS, type CheckResult, type NamedCheck, type Patient } from './doctor-checks.ts'
+import { checkMirrors } from './mirror-check.ts'
 import { withoutProgress } from './node-access.ts'
 import { printable } from './table.ts'
 import { count } from './wording.ts'
@@ -23,6 +24,8 @@ export const doctor: Command = async (invocation) => {
     const found = await look(check, patient)
     if (found) findings.push({ name: check.name, ...found })
   }
+  const mirror = await look({ name: 'mirror', look: () => checkMirrors(invocation) }, patient)
+  if (mirror) findings.push({ name: 'mirror', ...mirror })
   const failures = findings.filter(({ result }) => result === 'fail').length
   output.answer({ healthy: failures === 0, checks: findings }, () => render(findings, output))
   return failures === 0 ? 0 : 1

@@ -35,7 +35,7 @@ export interface MirrorHost {
   /** what the containerd of this host says; absent where it cannot be asked */
   readonly hostsFolders?: readonly string[]
   /** of dockerd */
-  readonly pidFile: string
+  readonly pidFile?: string
   readonly run: RunProgram
 }
 
@@ -53,19 +53,19 @@ export async function openMirrorHost(invocation: Invocation): Promise<MirrorHost
   const isUser = tree.isThisHost && !host.isRoot
   const folders = configFolders(isUser ? { configHome: configHome(invocation) } : undefined)
   const run = programRunner(signal)
-  const runtimeDir = isUser ? (host.environment['XDG_RUNTIME_DIR'] ?? '') : '/var/run'
+  const runtimeDir = isUser ? host.environment['XDG_RUNTIME_DIR'] : '/var/run'
   const socketPath = dockerSocket(config, { isOtherTree: !tree.isThisHost, flags, runtimeDir })
   const facts = socketPath && (await readDockerFacts(socketPath, signal))
   const hostsFolders = tree.isThisHost && !isUser ? await askContainerd(run) : undefined
   return {
     tree,
     folders,
-    stateDir: isUser ? userStateDir(invocation) : await tree.resolve(STATE_DIR),
+    stateDir: await stateDirOf(invocation, tree),
     engines: await enginesOf(invocation, tree, folders),
     address: await nodeAddress(invocation, config, tree),
     ...(facts && socketPath !== undefined && { docker: { facts, socketPath } }),
     ...(hostsFolders && { hostsFolders }),
-    pidFile: `${runtimeDir}/docker.pid`,
+    ...(runtimeDir !== undefined && { pidFile: `${runtimeDir}/docker.pid` }),
     run,
   }
 }
@@ -81,7 +81,12 @@ function configHome({ host: { environment, homeDir } }: Invocation): string {
   return home?.startsWith('/') ? home : `${homeDir}/.config`
 }
 
-function userStateDir({ host: { environment, homeDir } }: Invocation): string {
+/** Where the record of what was done to a tree is, on this host: with the data of its root, or of this user. */
+export async function stateDirOf(
+  { host: { environment, homeDir, isRoot } }: Pick<Invocation, 'host'>,
+  tree: HostTree,
+): Promise<string> {
+  if (isRoot || !tree.isThisHost) return await tree.resolve(STATE_DIR)
   const home = environment['XDG_DATA_HOME']
   return `${home?.startsWith('/') ? home : `${homeDir}/.local/share`}/ddocker/mirror`
 }
@@ -136,10 +141,10 @@ function dockerSocket(
     isOtherTree,
     flags,
     runtimeDir,
-  }: { isOtherTree: boolean; flags: Invocation['flags']; runtimeDir: string },
+  }: { isOtherTree: boolean; flags: Invocation['flags']; runtimeDir: string | undefined },
 ): string | undefined {
   if (isOtherTree && flags['dockerHost'] === undefined) return undefined
-  if (dockerHost === 'auto') return `${runtimeDir}/docker.sock`
+  if (dockerHost === 'auto') return runtimeDir && `${runtimeDir}/docker.sock`
   return /^unix:\/\/(.+)$/.exec(dockerHost)?.[1]
 }
 

@@ -93,6 +93,26 @@ podman      none      /etc/containers/registries.conf.d/50-ddocker.conf is not t
   assert.deepEqual([hit, ...engines.map(({ state }) => state)], [false, 'absent', 'absent'])
 })
 
+test('serves a user without root by his own files, and doctor tells how that goes', async () => {
+  await using dir = await tempDir()
+  const environment = {
+    XDG_CONFIG_HOME: join(dir.path, 'config'),
+    XDG_DATA_HOME: join(dir.path, 'data'),
+  }
+  const before = await snapshotHost(dir.path)
+  const where = ['--registry', '127.0.0.1:1']
+  const run = (...line: string[]) => runLine([...line, ...where], { environment })
+  const installed = await run('mirror', 'install', '--podman')
+  assert.equal(installed.exitCode, 0, installed.stderr)
+  const path = join(dir.path, 'config/containers/registries.conf.d/50-ddocker.conf')
+  assert.match(await readFile(path, 'utf8'), /location = "127\.0\.0\.1:1\/ghcr\.io"/)
+  const { stdout } = await run('doctor', '--docker-host', 'none')
+  assert.match(stdout, /^warn {2}mirror +podman: the node does not run$/m)
+  await run('mirror', 'remove', '--podman')
+  assert.deepEqual(await snapshotHost(dir.path), before)
+  assert.doesNotMatch((await run('doctor', '--docker-host', 'none')).stdout, /mirror/)
+})
+
 test('says which file is in the way, and that nothing was changed', async () => {
   await using dir = await tempDir()
   await fillHost(dir.path, { 'etc/docker/daemon.json': '{,}' })

@@ -61,7 +61,7 @@ export const mirrorRemove: Command = async (invocation) => {
 /** Only the engine of this host reads these files, and only if it is there. */
 async function reload({ tree, docker, pidFile, run }: MirrorHost): Promise<string | undefined> {
   if (!tree.isThisHost || !docker) return undefined
-  return await reloadDocker({ tree, pidFile, run })
+  return await reloadDocker({ tree, run, ...(pidFile !== undefined && { pidFile }) })
 }
 
 /** @returns how Docker was told to drop the node, in words; undefined where it was not */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -150,6 +150,25 @@ for (const isInstalledAgain of [false, true]) {
     })
   }
 }
+
+test('keeps the mode and the owner of a file', async () => {
+  await using dir = await tempDir()
+  const path = join(dir.path, 'etc/docker/daemon.json')
+  // bits that no umask would leave to a new file
+  await fillHost(dir.path, { 'etc/docker/daemon.json': { text: CLASSIC, mode: 0o666 } })
+  if (process.getuid?.() === 0) await chown(path, 1234, 1235)
+  const before = await stat(path)
+  await install(dir.path, { engines: ['docker'] })
+  const installed = await stat(path)
+  await remove(dir.path, { engines: ['docker'] })
+  const removed = await stat(path)
+  const seen = [installed, removed].map(({ mode, uid, gid }) => ({ mode, uid, gid }))
+  const { mode, uid, gid } = before
+  assert.deepEqual(seen, [
+    { mode, uid, gid },
+    { mode, uid, gid },
+  ])
+})
 
 test('takes its mirror out of a daemon.json that was written anew by a program', async () => {
   await using dir = await tempDir()

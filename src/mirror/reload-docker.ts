@@ -7,7 +7,7 @@ const SYSTEMD = '/run/systemd/system'
 
 /**
  * Lets the Docker of this host read daemon.json again.
- * @param options.pidFile of dockerd
+ * @param options.pidFile of dockerd; without one systemd alone is asked
  * @returns how, in words; undefined where it could not be done
  */
 export async function reloadDocker({
@@ -16,14 +16,15 @@ export async function reloadDocker({
   run,
 }: {
   tree: HostTree
-  pidFile: string
+  pidFile?: string
   run: RunProgram
 }): Promise<string | undefined> {
   if (await tree.hasAny([SYSTEMD])) {
     const { code } = await run('systemctl', ['reload', 'docker'])
     if (code === 0) return '`systemctl reload docker`'
   }
-  const pid = Number((await tree.read(pidFile).catch(() => undefined))?.text.trim())
+  const written = pidFile && (await tree.read(pidFile).catch(() => undefined))?.text
+  const pid = Number(written?.trim())
   if (!Number.isSafeInteger(pid) || pid <= 1 || !(await isDockerd(pid))) return undefined
   try {
     process.kill(pid, 'SIGHUP')

@@ -16,9 +16,13 @@ import { startDdockerNode, type DdockerNode } from '../lab/ddocker-node.ts'
 import { startDockerCtr } from '../lab/docker-ctr.ts'
 import type { DockerEngine } from '../lab/docker-engine.ts'
 import { startDockerGd } from '../lab/docker-gd.ts'
+import { buildQuickImage } from '../lab/images.ts'
 import { requireLab } from '../lab/lab-requirements.ts'
+import { hostAt, openNetwork } from '../lab/network.ts'
 import { openPodman } from '../lab/podman.ts'
 import { chrootProgram } from '../lab/sid-chroot.ts'
+import { makeTestAuthority } from '../lab/test-authority.ts'
+import { startUpstreamRegistry } from '../lab/upstream-registry.ts'
 import { tempDir } from '../temp-dir.ts'
 
 // The engine's own folder as /etc/docker, and a /run with the pid file of its daemon and no systemd.
@@ -124,6 +128,41 @@ test('puts the node before a Docker with the containerd store at once, for every
   await run('remove')
   assert.match((await run('status')).stdout, /^docker +none /)
   assert.deepEqual(await snapshotHost(engine.configDirectory), before)
+})
+
+test('keeps registries without TLS, and with an authority of their own, within reach', async (t) => {
+  if (!requireLab(t, ['linux', 'root', 'network', 'docker-ctr', 'docker-registry'])) return
+  await using dir = await tempDir()
+  await using network = await openNetwork({ hostCount: 1 })
+  const host = hostAt(network, 0)
+  const authority = await makeTestAuthority()
+  await using plain = await startUpstreamRegistry({ host })
+  await using secure = await startUpstreamRegistry({
+    host,
+    authority,
+    listen: `${host.address}:5443`,
+  })
+  await using node = await startDdockerNode({
+    discovery: 'none',
+    args: ['--log-level', 'debug'],
+  })
+  await using engine = await startDockerCtr({
+    daemonJson: { 'insecure-registries': [plain.address] },
+  })
+  const certificates = join(engine.configDirectory, 'certs.d', secure.address)
+  mkdirSync(certificates, { recursive: true })
+  writeFileSync(join(certificates, 'ca.crt'), authority.certificate)
+  await buildQuickImage(engine, { reference: 'quick:1' })
+  const run = inTree(node, { root: dir.path, engine })
+  assert.equal((await run('install')).code, 0)
+  for (const [at, registry] of [plain, secure].entries()) {
+    const name = `${registry.address}/team/app-${at}:1`
+    await engine.dockerOk(['tag', 'quick:1', name])
+    await engine.dockerOk(['push', name])
+    await engine.dockerOk(['rmi', name])
+    await engine.dockerOk(['pull', name])
+    assert.match(node.log, new RegExp(`/v2/team/app-${at}/manifests/1`))
+  }
 })
 
 for (const release of ['debian', 'current'] as const) {

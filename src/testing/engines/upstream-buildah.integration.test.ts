@@ -8,5 +8,5 @@ import { openUpstreamStage } from '../lab/upstream-stage.ts'
 test('buildah builds FROM any name through the node', async (t) => {
   if (!requireLab(t, ['root', 'network', 'busybox', 'docker-registry', 'buildah'])) return
   await using stage = await openUpstreamStage()
-  await proveEngine(t, stage, { open: openBuildahClient })
+  await proveEngine(t, stage, { open: openBuildahClient, isLikeAnother: true })
 })

@@ -42,6 +42,8 @@ export interface EngineProof<Client extends PullClient> {
   direct?: readonly StageRegistry[]
   /** Kinds of images that it does not support, with or without a node. */
   lacks?: readonly SpecialImage[]
+  /** It reads images by the library of another one that is tried with all kinds. */
+  isLikeAnother?: boolean
   /** Further steps, while everything runs. */
   also?: (t: TestContext, context: EngineProofContext<Client>) => Promise<void>
 }
@@ -69,87 +71,122 @@ export async function proveEngine<Client extends PullClient>(
   await using one = await proof.open(stage.one)
   await using two = await proof.open(stage.two)
   const nameOf = proof.nameOf ?? ((registry, repository) => `${registry}/${repository}:1`)
-  const pullBy = async (client: PullClient, { registry, repository, image }: Pull) => {
-    const name = nameOf(registry, repository)
-    await client.pull(name)
-    if (client.files) assert.equal(await client.files(name), image.filesOutput, name)
-  }
-  const app = await pushTo(
-    stage,
-    STAGE_REGISTRIES,
-    'lab/app',
-    async () => await makeAppImage('app'),
-  )
-  const late = await pushTo(
-    stage,
-    STAGE_REGISTRIES,
-    'lab/late',
-    async () => await makeAppImage('late'),
-  )
-  const direct = await pushTo(stage, proof.direct ?? STAGE_REGISTRIES, 'lab/direct', async () =>
-    makeAppImage('direct'),
-  )
+  const context = { stage, one, two, nameOf }
+  const direct = proof.direct ?? STAGE_REGISTRIES
+  const push = async (name: string, registries: readonly StageRegistry[] = STAGE_REGISTRIES) =>
+    await pushTo(stage, registries, `lab/${name}`, async () => await makeAppImage(name))
+  const app = await push('app')
+  const late = await push('late')
+  const alone = await push('alone', direct)
 
   await t.test('the first pull comes from upstream, by the node', async () => {
-    for (const pull of [...app, ...late]) {
-      await assertFromUpstream(stage, pull, async () => await pullBy(one, pull))
-    }
+    for (const pull of [...app, ...late]) await pullFromUpstream(context, pull)
   })
-
   await t.test('the second host has every byte from peers', async () => {
-    for (const pull of app) {
-      await assertFromPeers(stage, pull, async () => await pullBy(two, pull))
-    }
+    for (const pull of app) await pullFromPeers(context, pull)
   })
-
-  const special = proof.direct?.[0] ?? 'registry.example.test'
-  for (const kind of Object.keys(SPECIAL_IMAGES) as SpecialImage[]) {
-    if (proof.lacks?.includes(kind)) continue
-    await t.test(`${kind}: from upstream, then from peers`, async () => {
-      for (const pull of await pushTo(stage, [special], `lab/${kind}`, SPECIAL_IMAGES[kind])) {
-        await assertFromUpstream(stage, pull, async () => await pullBy(one, pull))
-        await assertFromPeers(stage, pull, async () => await pullBy(two, pull))
-      }
-    })
-  }
-
-  const { pullArtifact: first } = one
-  const { pullArtifact: second } = two
-  if (first && second) {
-    await t.test('an artifact that is no image: from upstream, then from peers', async () => {
-      for (const pull of await pushTo(stage, [special], 'lab/artifact', makeArtifact)) {
-        const name = nameOf(pull.registry, pull.repository)
-        await assertFromUpstream(stage, pull, async () => await first(name))
-        await assertFromPeers(stage, pull, async () => await second(name))
-      }
-    })
-  }
-
-  await proof.also?.(t, { stage, one, two, nameOf })
-
+  const [registry = 'docker.io'] = direct.toReversed()
+  if (!proof.isLikeAnother) await proveKinds(t, context, { registry, lacks: proof.lacks ?? [] })
+  await proveArtifact(t, context, registry)
+  await proof.also?.(t, context)
   await t.test('with upstream stopped it comes from the swarm, which says so', async () => {
-    for (const upstream of Object.values(stage.upstreams)) await upstream.stop()
-    for (const pull of late) {
-      await assertFromPeers(stage, pull, async () => await pullBy(two, pull))
-      await assertSaysSo(stage.two, pull)
-    }
-    for (const upstream of Object.values(stage.upstreams)) await upstream.restart()
+    await pullWithoutUpstream(context, late)
   })
-
   await t.test('with the node stopped it comes from upstream', async () => {
     await stage.one.node.stop()
-    for (const pull of direct) {
-      const upstream = stage.upstreams[pull.registry]
-      const since = await upstream.mark()
-      await pullBy(one, pull)
-      const requests = await upstream.requests(since)
-      assert.deepEqual(
-        requests.filter(({ userAgent }) => NODE_AGENT.test(userAgent)),
-        [],
-      )
-      assert.ok(requests.length > pull.image.layers.length, `${requests.length} requests`)
+    for (const pull of alone) await pullWithoutNode(context, pull)
+  })
+}
+
+async function proveKinds(
+  t: TestContext,
+  context: EngineProofContext<PullClient>,
+  { registry, lacks }: { registry: StageRegistry; lacks: readonly SpecialImage[] },
+): Promise<void> {
+  const kinds = Object.keys(SPECIAL_IMAGES) as SpecialImage[]
+  for (const kind of kinds.filter((each) => !lacks.includes(each))) {
+    await t.test(`${kind}: from upstream, then from peers`, async () => {
+      const make = SPECIAL_IMAGES[kind]
+      for (const pull of await pushTo(context.stage, [registry], `lab/${kind}`, make)) {
+        await pullFromUpstream(context, pull)
+        await pullFromPeers(context, pull)
+      }
+    })
+  }
+}
+
+async function proveArtifact(
+  t: TestContext,
+  { stage, one, two, nameOf }: EngineProofContext<PullClient>,
+  registry: StageRegistry,
+): Promise<void> {
+  const { pullArtifact: first } = one
+  const { pullArtifact: second } = two
+  if (!first || !second) return
+  await t.test('an artifact that is no image: from upstream, then from peers', async () => {
+    for (const pull of await pushTo(stage, [registry], 'lab/artifact', makeArtifact)) {
+      const name = nameOf(pull.registry, pull.repository)
+      await assertFromUpstream(stage, pull, async () => await first(name))
+      await assertFromPeers(stage, pull, async () => await second(name))
     }
   })
+}
+
+async function pullFromUpstream(
+  { stage, one, nameOf }: EngineProofContext<PullClient>,
+  pull: Pull,
+): Promise<void> {
+  await assertFromUpstream(stage, pull, async () => await pullBy(one, pull, nameOf))
+}
+
+async function pullFromPeers(
+  { stage, two, nameOf }: EngineProofContext<PullClient>,
+  pull: Pull,
+): Promise<void> {
+  await assertFromPeers(stage, pull, async () => await pullBy(two, pull, nameOf))
+}
+
+async function pullWithoutUpstream(
+  context: EngineProofContext<PullClient>,
+  pulls: readonly Pull[],
+): Promise<void> {
+  const { stage } = context
+  const upstreams = Object.values(stage.upstreams)
+  for (const upstream of upstreams) await upstream.stop()
+  try {
+    for (const pull of pulls) {
+      await pullFromPeers(context, pull)
+      await assertSaysSo(stage.two, pull)
+    }
+  } finally {
+    for (const upstream of upstreams) await upstream.restart()
+  }
+}
+
+async function pullWithoutNode(
+  { stage, one, nameOf }: EngineProofContext<PullClient>,
+  pull: Pull,
+): Promise<void> {
+  const upstream = stage.upstreams[pull.registry]
+  const since = await upstream.mark()
+  await pullBy(one, pull, nameOf)
+  const requests = await upstream.requests(since)
+  assert.deepEqual(
+    requests.filter(({ userAgent }) => NODE_AGENT.test(userAgent)),
+    [],
+  )
+  assert.ok(requests.length > pull.image.layers.length, `${requests.length} requests`)
+}
+
+/** Pulls an image and, where the client runs containers, compares every file of it. */
+async function pullBy(
+  client: PullClient,
+  { registry, repository, image }: Pull,
+  nameOf: EngineProofContext<PullClient>['nameOf'],
+): Promise<void> {
+  const name = nameOf(registry, repository)
+  await client.pull(name)
+  if (client.files) assert.equal(await client.files(name), image.filesOutput, name)
 }
 
 /** Proves that `FROM` of a Dockerfile is like a pull, with both builders of Docker. */

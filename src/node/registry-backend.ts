@@ -112,11 +112,7 @@ export class NodeBackend implements RegistryBackend {
     return this.#parts.identities.of(client, name.registry)
   }
 
-  #routeOf(
-    name: DoorName,
-    digest: Digest,
-    identity: UpstreamIdentity,
-  ): UpstreamRoute | undefined {
+  #routeOf(name: DoorName, digest: Digest, identity: UpstreamIdentity): UpstreamRoute | undefined {
     if (name.scope !== 'upstream') return undefined
     const order = this.#parts.prefetch.onBlob(digest, { repository: name, identity })
     return { repository: name, identity, kind: 'blob', ...(order !== undefined && { order }) }

@@ -75,8 +75,8 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
         usage: 'install',
         summary: 'let engines ask the node first, and their registries after it',
         description:
-          'Names of images stay what they are. Files that are there keep every byte and get a few lines more; what\n' +
-          'they were is kept for `mirror remove`. Running it twice changes nothing.',
+          'Names of images stay what they are. Files that are there keep every byte and get a few lines\n' +
+          'more; what they were is kept for `mirror remove`. Running it twice changes nothing.',
         group: RUN,
         flags: [
           ...ENGINE_FLAGS,
@@ -105,7 +105,7 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
         usage: 'status',
         summary: 'ask every engine for an image, and see whether the question comes to the node',
         description:
-          'Exit code 0 if it comes from all of them, 3 if not. Nothing is pulled, and nobody else is asked.',
+          'Exit code 0 if it comes from all of them, 3 if not. Nothing is pulled, nobody else is asked.',
         group: RUN,
         flags: ENGINE_FLAGS,
         nodeOptions: 'door',

@@ -43,9 +43,13 @@ const STATE_DIR = '/var/lib/ddocker/mirror'
 
 /**
  * Finds out what there is.
+ * @param options.withoutFlags which engines are meant where no flag names one
  * @throws OperationError CONFIG_INVALID, ENGINE_UNAVAILABLE: no engine is found, MIRROR_FILE_INVALID
  */
-export async function openMirrorHost(invocation: Invocation): Promise<MirrorHost> {
+export async function openMirrorHost(
+  invocation: Invocation,
+  { withoutFlags = 'found' }: { withoutFlags?: 'found' | 'all' } = {},
+): Promise<MirrorHost> {
   const { flags, host, signal } = invocation
   const config = await loadConfig(flags, host)
   const root = typeof flags['root'] === 'string' ? parsePath(flags['root'], host) : '/'
@@ -61,7 +65,10 @@ export async function openMirrorHost(invocation: Invocation): Promise<MirrorHost
     tree,
     folders,
     stateDir: await stateDirOf(invocation, tree),
-    engines: await enginesOf(invocation, tree, folders),
+    engines:
+      withoutFlags === 'all'
+        ? askedEngines(invocation, ENGINE_NAMES)
+        : await enginesOf(invocation, tree, folders),
     address: await nodeAddress(invocation, config, tree),
     ...(facts && socketPath !== undefined && { docker: { facts, socketPath } }),
     ...(hostsFolders && { hostsFolders }),
@@ -91,13 +98,18 @@ export async function stateDirOf(
   return `${home?.startsWith('/') ? home : `${homeDir}/.local/share`}/ddocker/mirror`
 }
 
+/** Those that flags name, else all of `others`. */
+function askedEngines({ flags }: Invocation, others: readonly EngineName[]): readonly EngineName[] {
+  const asked = ENGINE_NAMES.filter((name) => flags[name] === true)
+  return asked.length > 0 ? asked : others
+}
+
 async function enginesOf(
-  { flags }: Invocation,
+  invocation: Invocation,
   tree: HostTree,
   folders: ConfigFolders,
 ): Promise<readonly EngineName[]> {
-  const asked = ENGINE_NAMES.filter((name) => flags[name] === true)
-  const engines = asked.length > 0 ? asked : await findEngines(tree, folders)
+  const engines = askedEngines(invocation, await findEngines(tree, folders))
   if (engines.length > 0) return engines
   throw new OperationError('ENGINE_UNAVAILABLE', `${tree.root}: wanted an engine, found none`, {
     details: { wanted: ENGINE_NAMES },

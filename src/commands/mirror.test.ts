@@ -36,6 +36,8 @@ test('shows the changes of a dry run line by line', async () => {
   await fillHost(dir.path, { 'etc/docker/daemon.json': CLASSIC })
   const before = await snapshotHost(dir.path)
   const { stdout } = await runLine(['mirror', 'install', '--root', dir.path, '--dry-run'])
+  assert.match(stdout, /^ {2}change {3}\/etc\/docker\/daemon\.json$/m)
+  assert.match(stdout, /^ {2}then {5}Let Docker read/m)
   assert.match(
     stdout,
     /- \{"features": .*\n {6}\+ \{"registry-mirrors": \["http:\/\/127\.0\.0\.1:5151"\],"features"/,
@@ -72,6 +74,14 @@ now      Restart Docker when it suits: until then it asks the node first, and do
   assert.deepEqual(await snapshotHost(dir.path), before)
   const again = await runLine(['mirror', 'remove', '--root', dir.path])
   assert.deepEqual(again, { exitCode: 0, stderr: '', stdout: 'nothing was installed\n' })
+})
+
+test('gives files back though the engine is gone', async () => {
+  await using dir = await tempDir()
+  await runLine(['mirror', 'install', '--buildkit', '--root', dir.path])
+  const { stdout } = await runLine(['mirror', 'remove', '--root', dir.path])
+  assert.match(stdout, /^removed {2}\/etc\/buildkit\/buildkitd\.toml$/m)
+  assert.deepEqual(await snapshotHost(dir.path), {})
 })
 
 test('says in one line per engine how it stands, and 3 where one does not ask the node', async () => {

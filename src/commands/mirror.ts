@@ -41,7 +41,8 @@ export const mirrorInstall: Command = async (invocation) => {
 /** Takes the node away from in front of engines, and gives the files back. */
 export const mirrorRemove: Command = async (invocation) => {
   const { flags, output } = invocation
-  const host = await openMirrorHost(invocation)
+  // an engine may be gone while its files are still there
+  const host = await openMirrorHost(invocation, { withoutFlags: 'all' })
   const isDryRun = flags['dryRun'] === true
   const { tree, stateDir, engines } = host
   const forgotten = isDryRun ? undefined : await forget(host, invocation)
@@ -92,10 +93,10 @@ interface RenderOptions {
 
 function renderInstalled(outcome: InstallOutcome, options: RenderOptions): string {
   const { engine, title, changes, folders, afterwards, remarks } = outcome
-  const { reloaded, output } = options
+  const { isDryRun, reloaded, output } = options
   const folderLines = folders
     .filter((folder) => !changes.some(({ path }) => path.startsWith(`${folder}/`)))
-    .map((folder) => `  made     ${printable(folder)}/`)
+    .map((folder) => `  ${(isDryRun ? 'make' : 'made').padEnd(9)}${printable(folder)}/`)
   const nothing = changes.length + folders.length === 0 ? ['  nothing to change'] : []
   return [
     `${output.coloured('bold', engine)}: ${printable(title)}`,
@@ -104,7 +105,8 @@ function renderInstalled(outcome: InstallOutcome, options: RenderOptions): strin
     ...nothing,
     ...(reloaded !== undefined && outcome.needsReload ? [`  reloaded by ${reloaded}`] : []),
     ...withoutDone(afterwards, reloaded).map(
-      (text) => `  ${output.coloured('yellow', 'now')}      ${printable(text)}`,
+      (text) =>
+        `  ${output.coloured('yellow', isDryRun ? 'then ' : 'now  ')}    ${printable(text)}`,
     ),
     ...remarks.map((remark) => `  note     ${printable(remark)}`),
   ].join('\n')
@@ -112,7 +114,7 @@ function renderInstalled(outcome: InstallOutcome, options: RenderOptions): strin
 
 function renderChange(change: FileChange, { isDryRun, output }: RenderOptions): string[] {
   const { path, before, after } = change
-  const verb = verbOf(before, after)
+  const verb = verbOf(before, after, isDryRun)
   const line = `  ${verb.padEnd(9)}${printable(path)}`
   if (!isDryRun) return [line]
   const lines = changedLines(before?.text ?? '', after?.text ?? '').map((changed) =>
@@ -166,7 +168,12 @@ function withoutDone(afterwards: readonly string[], reloaded: string | undefined
   )
 }
 
-function verbOf(before: FileChange['before'], after: FileChange['after']): string {
-  if (!after) return 'removed'
-  return before ? 'changed' : 'wrote'
+function verbOf(
+  before: FileChange['before'],
+  after: FileChange['after'],
+  isDryRun = false,
+): string {
+  if (!after) return isDryRun ? 'remove' : 'removed'
+  if (before) return isDryRun ? 'change' : 'changed'
+  return isDryRun ? 'write' : 'wrote'
 }

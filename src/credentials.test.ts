@@ -189,9 +189,10 @@ describe('what is private upstream', () => {
     name: string,
     { ns, headers = {} }: { ns?: string; headers?: Record<string, string> } = {},
   ): Promise<void> {
-    for (const path of pathsOf(name)) {
-      const answer = await node.get(ns === undefined ? path : `${path}?ns=${ns}`, { headers })
-      assert.equal(answer.status, 404, `${path} ${await answer.text()}`)
+    const paths = pathsOf(name).map((path) => (ns === undefined ? path : `${path}?ns=${ns}`))
+    const answers = await Promise.all(paths.map((path) => node.get(path, { headers })))
+    for (const answer of answers) {
+      assert.equal(answer.status, 404, `${answer.url} ${await answer.text()}`)
       assert.equal(answer.headers.get('www-authenticate'), null)
     }
   }

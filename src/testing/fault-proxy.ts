@@ -137,7 +137,7 @@ async function forward(options: {
     await spoilAnswer({ fault, request, response, answer: await readAnswer(answer) })
     return
   }
-  response.writeHead(answer.statusCode ?? 0, answer.headers)
+  response.writeHead(answer.statusCode ?? 0, ownHeaders(answer))
   await pipeline(answer, response)
 }
 
@@ -158,6 +158,15 @@ async function askTarget(
 async function readAnswer(answer: IncomingMessage): Promise<FaultyAnswer> {
   const chunks: Buffer[] = []
   for await (const chunk of answer) chunks.push(chunk as Buffer)
-  const { 'transfer-encoding': _, connection: __, ...headers } = answer.headers
-  return { status: answer.statusCode ?? 0, headers, body: Buffer.concat(chunks) }
+  return {
+    status: answer.statusCode ?? 0,
+    headers: ownHeaders(answer),
+    body: Buffer.concat(chunks),
+  }
+}
+
+/** Without those that are of one connection (RFC 9110, 7.6.1). */
+function ownHeaders({ headers }: IncomingMessage): IncomingMessage['headers'] {
+  const { 'transfer-encoding': _, connection: __, 'keep-alive': ___, ...own } = headers
+  return own
 }

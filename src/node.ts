@@ -268,6 +268,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
         backend: openPushBackend({
           inner,
           rooms,
+          nodeId: identity.nodeId,
           store,
           catalog,
           torrents,

@@ -279,6 +279,44 @@ test('lists referrers that a client keeps under the tag that stands in for them'
   }
 })
 
+test('tells every node what refers to a manifest, whichever node it was pushed to', async () => {
+  await using testnet = await openTestnet()
+  const nodes = [
+    await testnet.start('one'),
+    await testnet.start('two'),
+    await testnet.start('three'),
+  ]
+  const [one, two, three] = nodes.map((node) => client(node, 'local/app'))
+  assert.ok(one && two && three)
+  const content = new TestContent()
+  const subject = content.image({ tag: 'image' })
+  await one.push(content)
+  const [first, second] = [new TestContent(), new TestContent()]
+  const entries = [first, second].map((each, index) => {
+    const { digest } = each.image({ subject, annotations: { a: String(index) } })
+    return { digest, list: each.referrers.get(subject.digest) ?? [] }
+  })
+  await one.push(first)
+  await two.push(second)
+  const all = entries.flatMap(({ list }) => list).toSorted((a, b) => (a.digest < b.digest ? -1 : 1))
+  for (const node of [one, two, three]) {
+    const { manifests } = await node.referrers(subject.digest)
+    assert.deepEqual(
+      manifests.toSorted((a, b) => (a.digest < b.digest ? -1 : 1)),
+      all,
+    )
+    assert.deepEqual(
+      (await node.tags()).filter((tag) => tag !== 'image'),
+      [],
+    )
+  }
+  await one.deleteManifest(entries[0]?.digest ?? '')
+  const four = client(await testnet.start('four'), 'local/app')
+  for (const node of [one, four]) {
+    assert.deepEqual((await node.referrers(subject.digest)).manifests, entries[1]?.list)
+  }
+})
+
 test('makes the torrent of a large blob that came as a stream', async () => {
   await using testnet = await openTestnet()
   const [one, two] = [await testnet.start('one'), await testnet.start('two')]

@@ -1,8 +1,9 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Config } from '../config/options.ts'
 import { asRecord } from '../oci/descriptor.ts'
-import type { Digest } from '../oci/digest.ts'
+import { isDigest, type Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
+import { isSha512Digest } from '../oci/sha512-digest.ts'
 import type {
   BlobContent,
   DoorName,
@@ -23,6 +24,7 @@ import type { ImageResolver } from '../transfer/image-resolver.ts'
 import { PushedContent } from '../transfer/pushed-content.ts'
 import { readDocument } from '../transfer/pushed-manifest.ts'
 import { PushedView, type TagMeaning } from '../transfer/pushed-view.ts'
+import { isReferrersTag, referrersTag } from '../transfer/referrers-index.ts'
 
 type Asked = Parameters<RegistryBackend['manifest']>[1]
 
@@ -43,6 +45,8 @@ interface PushBackendOptions {
   ) => Promise<unknown>
   /** whether registries are asked: if not, nobody but this node can say what refers to a manifest */
   readonly hasUpstream: boolean
+  /** of this node, hex */
+  readonly nodeId: string
 }
 
 /**
@@ -88,10 +92,13 @@ export class PushBackend implements RegistryBackend {
   async tags(request: { name: DoorName }, asked: Asked): Promise<readonly string[] | undefined> {
     const { inner, view } = this.#options
     const { name } = request
-    if (!(await view.isPushedTo(name))) return inner.tags(request, asked)
+    const isPushedTo = await view.isPushedTo(name)
     const pushed = await view.pushedTags(name)
-    if (name.scope === 'upstream') return pushed
-    const known = (await inner.tags(request, asked)) ?? []
+    if (isPushedTo && name.scope === 'upstream') return pushed
+    const all = await inner.tags(request, asked)
+    // What nodes list of their own under such tags are no versions of anything.
+    const known = all?.filter((tag) => !isReferrersTag(tag)) ?? []
+    if (!isPushedTo) return all && known
     const meanings = await Promise.all(known.map((tag) => view.newestTag(name, tag)))
     const heard = known.filter((_, index) => meanings[index]?.kind === 'held')
     return [...new Set([...pushed, ...heard])]
@@ -102,13 +109,16 @@ export class PushBackend implements RegistryBackend {
     asked: Asked,
   ): Promise<readonly ReferrerEntry[] | undefined> {
     const { inner, view, hasUpstream } = this.#options
-    const { name, digest } = request
+    const { name, digest: stated } = request
+    const digest = isSha512Digest(stated) ? await this.content.digestOf(stated) : stated
     const isOurs = name.scope !== 'upstream' || !hasUpstream || (await view.isPushedTo(name))
     if (!isOurs) return inner.referrers?.(request, asked)
-    const found = await view.referrers(name, digest)
-    const known = new Set(found.map((entry) => entry['digest']))
-    const tagged = await this.#taggedReferrers(request, asked)
-    return [...found, ...tagged.filter((entry) => !known.has(entry['digest']))]
+    const found = [
+      ...(await view.referrers(name, stated)),
+      ...(digest ? await view.referrers(name, digest) : []),
+      ...(digest ? await this.#taggedReferrers({ name, digest }, asked) : []),
+    ]
+    return [...new Map(found.toReversed().map((entry) => [entry['digest'], entry])).values()]
   }
 
   async #meaningOf({ name, tag, digest }: ManifestRequest, asked: Asked): Promise<TagMeaning> {
@@ -120,18 +130,36 @@ export class PushBackend implements RegistryBackend {
     return view.newestTag(name, tag)
   }
 
-  /** What a client listed itself, under the tag that stands in for this API (Referrers Tag Schema). */
+  /** What a client listed itself, and what other nodes list, under the tag that stands in for this API. */
   async #taggedReferrers(
-    { name, digest }: { name: DoorName; digest: string },
+    { name, digest }: { name: DoorName; digest: Digest },
     asked: Asked,
   ): Promise<ReferrerEntry[]> {
-    const tag = digest.replace(':', '-')
-    const { view } = this.#options
-    if (name.scope === 'upstream' && (await view.pushedTag(name, tag)).kind !== 'held') return []
-    const index = await this.manifest({ name, tag }, asked)
+    const { view, askSwarm, hasUpstream, nodeId } = this.#options
+    const tag = referrersTag(digest)
+    const pushed = await view.pushedTag(name, tag)
+    const mayHear = name.scope !== 'upstream' || !hasUpstream
+    if (mayHear) await askSwarm({ ...name, tag }, asked)
+    const indexes = [
+      ...(pushed.kind === 'held' ? [pushed.digest] : []),
+      ...(mayHear ? await view.heardTag(name, tag, nodeId) : []),
+    ]
+    const lists = await Promise.all(indexes.map((index) => this.#entriesOf(name, index, asked)))
+    return lists.flat()
+  }
+
+  /** The entries of an image index, but for what was deleted here. */
+  async #entriesOf(name: DoorName, digest: Digest, asked: Asked): Promise<ReferrerEntry[]> {
+    const index = await this.manifest({ name, digest }, asked)
     if (index?.mediaType !== MEDIA_TYPES.ociIndex) return []
     const { manifests } = readDocument(index.bytes) ?? {}
-    return Array.isArray(manifests) ? manifests.map(asRecord).filter((entry) => !!entry) : []
+    const entries: ReferrerEntry[] = []
+    for (const value of Array.isArray(manifests) ? manifests : []) {
+      const entry = asRecord(value)
+      if (!entry || !isDigest(entry['digest'])) continue
+      if (!(await this.#options.view.isDeleted(name, entry['digest']))) entries.push(entry)
+    }
+    return entries
   }
 }
 
@@ -148,6 +176,7 @@ export function openPushBackend({
   inner: RegistryBackend
   rooms: AsyncDisposableStack
   config: Config
+  nodeId: string
   store: BlobStore
   catalog: Catalog
   torrents: BlobTorrents
@@ -157,7 +186,7 @@ export function openPushBackend({
   resolver: ImageResolver
   log: Log
 }): PushBackend {
-  const { access, fetcher, resolver } = parts
+  const { access, fetcher, resolver, nodeId } = parts
   const content = rooms.use(
     new PushedContent({
       ...parts,
@@ -165,8 +194,16 @@ export function openPushBackend({
       limits: { maxBlobBytes: config.maxPushBytes },
       isPrivate: (digest) => access.isPrivate(digest),
       onShared: (digest) => access.onShared(digest),
-      fetch: ({ digest, size }, { signal }) =>
-        fetcher.fetch(digest, { size, signal: deadline(FETCH_MS, signal) }),
+      fetch: ({ digest, size }, { name, signal }) =>
+        fetcher.fetch(digest, {
+          size,
+          signal: deadline(FETCH_MS, signal),
+          // What anybody may have upstream: by whose right a client pushes is not known.
+          route:
+            name.scope === 'upstream'
+              ? { repository: name, identity: { kind: 'anonymous' }, kind: 'blob' }
+              : undefined,
+        }),
     }),
   )
   return new PushBackend({
@@ -176,5 +213,6 @@ export function openPushBackend({
     openHeld: (digest, options) => fetcher.open(digest, options),
     askSwarm: (reference, options) => resolver.resolve(reference, options),
     hasUpstream: config.upstream,
+    nodeId,
   })
 }

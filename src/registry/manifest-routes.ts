@@ -7,7 +7,7 @@ import { askBackend } from './ask-backend.ts'
 import { clientOf } from './client-of.ts'
 import type { Door } from './door.ts'
 import { RegistryRefusal } from './error-responses.ts'
-import { resolveDigest } from './push-digest.ts'
+import { readReferredDigest, resolveDigest } from './push-digest.ts'
 import type { ManifestContent } from './registry-backend.ts'
 import { decodeReference, readName, readTag, shown } from './request-name.ts'
 
@@ -60,7 +60,7 @@ export function serveReferrers(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
     const name = readName(ctx, path, door.ownHosts)
-    const { digest } = await resolveDigest(door, text, 'MANIFEST_UNKNOWN')
+    const digest = readReferredDigest(door, text)
     const entries = await waitFor(ctx, door, async (signal) =>
       door.backend.referrers?.({ name, digest }, { signal, client: clientOf(ctx) }),
     )

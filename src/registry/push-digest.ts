@@ -24,6 +24,14 @@ export function readContentDigest(text: unknown): ContentDigest {
   throw new RegistryRefusal('DIGEST_INVALID', { digest: shown(digest ?? ''), reason })
 }
 
+/** The digest of a manifest that others may refer to; it need not be here. @throws RegistryRefusal DIGEST_INVALID */
+export function readReferredDigest(door: Door, text: string): ContentDigest {
+  const digest = decodeReference(text)
+  return isSha512Digest(digest) && door.backend.content
+    ? digest
+    : readDigest(digest, 'MANIFEST_UNKNOWN')
+}
+
 /**
  * The digest of a path that is read, and the one that the store knows it by.
  * @throws RegistryRefusal DIGEST_INVALID; `unknownCode` where nothing can be known by it

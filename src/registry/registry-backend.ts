@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Digest } from '../oci/digest.ts'
 import type { parseDoorName } from '../oci/reference.ts'
 import type { ByteRange } from '../store/blob-store.ts'
-import type { RegistryContent } from './registry-content.ts'
+import type { ContentDigest, RegistryContent } from './registry-content.ts'
 
 /** Which image a request to the door means: registry, repository and scope. */
 export type DoorName = ReturnType<typeof parseDoorName>
@@ -74,7 +74,7 @@ export interface RegistryBackend {
    * and does not: a client then asks its next host, while an empty list would end its search.
    */
   referrers?(
-    request: { name: DoorName; digest: Digest },
+    request: { name: DoorName; digest: ContentDigest },
     options: BackendOptions,
   ): Promise<readonly ReferrerEntry[] | undefined>
   /** the push side, where there is one */

@@ -1,4 +1,4 @@
-import { digestOf, type Digest } from '../oci/digest.ts'
+import { digestOf, isDigest, type Digest } from '../oci/digest.ts'
 import { parseManifest } from '../oci/manifest.ts'
 import type {
   BlobContent,
@@ -89,9 +89,11 @@ export class MemoryRegistryBackend implements RegistryBackend {
 
   /** Of what has an upstream, only that one can say. */
   async referrers(
-    request: { name: DoorName; digest: Digest },
+    { name, digest }: { name: DoorName; digest: string },
     { signal }: { signal: AbortSignal },
   ): Promise<readonly ReferrerEntry[] | undefined> {
+    if (!isDigest(digest)) return undefined
+    const request = { name, digest }
     await this.#note({ verb: 'referrers', ...request }, signal)
     if (request.name.scope === 'upstream') return undefined
     return this.#referrers.get(request.digest) ?? []

@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { PUSHED, type ImageRegister } from './image-register.ts'
 import { readDocument, subjectOf } from './pushed-manifest.ts'
+import type { ReferrersIndex } from './referrers-index.ts'
 import { repositoryKey, type RepositoryName } from './repository-key.ts'
 import { readSmallBlob } from './store-sink.ts'
 
@@ -10,6 +11,7 @@ interface PushRemovalOptions {
   readonly store: BlobStore
   readonly catalog: Catalog
   readonly register: ImageRegister
+  readonly referrers: ReferrersIndex
 }
 
 /**
@@ -43,7 +45,9 @@ export class PushRemoval {
       if (entry.digest === digest) await this.removeTag(name, entry.tag)
     }
     await catalog.pushed.deleteContent(repository, digest)
-    await this.#dropManifest(digest)
+    const subject = await this.#subjectOf(digest)
+    if (subject !== undefined) await this.#options.referrers.publish(name, subject)
+    await this.#dropManifest(digest, subject)
     return true
   }
 
@@ -69,14 +73,17 @@ export class PushRemoval {
     return false
   }
 
-  async #dropManifest(digest: Digest): Promise<void> {
-    const { catalog, register, store } = this.#options
+  async #subjectOf(digest: Digest): Promise<string | undefined> {
+    const bytes = await readSmallBlob(this.#options.store, digest).catch(() => undefined)
+    return bytes && subjectOf(readDocument(bytes))
+  }
+
+  async #dropManifest(digest: Digest, subject: string | undefined): Promise<void> {
+    const { catalog, register } = this.#options
     const isElsewhere = (await catalog.pushed.repositoriesWith(digest)).length > 0
     if (isElsewhere) return
     await catalog.unpin(digest, PUSHED)
     if ((await this.#isNeeded(digest)) || (await this.#isNamed(digest))) return
-    const bytes = await readSmallBlob(store, digest).catch(() => undefined)
-    const subject = bytes && subjectOf(readDocument(bytes))
     if (subject !== undefined) await catalog.referrers.remove(subject, digest)
     await register.removeImage(digest)
     await this.#dropBlob(digest)

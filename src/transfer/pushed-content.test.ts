@@ -36,12 +36,13 @@ async function openPushed() {
   const access = new ContentAccess({ catalog, privateContent, lifetimeMs: 0 })
   await mkdir(join(path, 'keys'))
   const swarmKey = await openSwarmKey(path)
+  const identity = await openNodeIdentity(path)
   const register = new ImageRegister({
     store,
     catalog,
     swarmKey,
     access,
-    identity: await openNodeIdentity(path),
+    identity,
     keys: new RendezvousKeys(swarmKey),
     nodeName: 'node',
     isPublic: false,
@@ -53,6 +54,7 @@ async function openPushed() {
       register,
       torrents: new BlobTorrents({ store, catalog, swarmKey }),
       nodeName: 'node',
+      nodeId: identity.nodeId,
       limits: { maxBlobBytes: 1000 },
       isPrivate: (digest) => access.isPrivate(digest),
       onShared: (digest) => access.onShared(digest),

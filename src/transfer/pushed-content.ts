@@ -23,6 +23,8 @@ import {
   type PushSession,
 } from './push-sessions.ts'
 import { PushRemoval } from './push-removal.ts'
+import { PushedView } from './pushed-view.ts'
+import { ReferrersIndex } from './referrers-index.ts'
 import { repositoryKey, type RepositoryName } from './repository-key.ts'
 
 type ContentDigest = Digest | Sha512Digest
@@ -33,13 +35,18 @@ interface PushedContentOptions {
   readonly torrents: BlobTorrents
   readonly register: ImageRegister
   readonly nodeName: string
+  /** of this node, hex */
+  readonly nodeId: string
   readonly limits: Pick<PushLimits, 'maxBlobBytes'> & Partial<PushLimits>
   /** Whether content that a client did not bring itself may not be had through a name of its own choice. */
   readonly isPrivate?: (digest: Digest) => Promise<boolean>
   /** told of content that a client brought: it is shared on purpose */
   readonly onShared?: (digest: Digest) => Promise<void>
   /** Brings a blob here that a client did not push because it was told that it can be had. */
-  readonly fetch?: (blob: Descriptor, options: { signal: AbortSignal }) => Promise<void>
+  readonly fetch?: (
+    blob: Descriptor,
+    options: { name: RepositoryName; signal: AbortSignal },
+  ) => Promise<void>
   readonly log?: Log
 }
 
@@ -62,6 +69,7 @@ export class PushedContent implements AsyncDisposable {
   readonly #log: Log
   readonly #sessions: PushSessions
   readonly #removal: PushRemoval
+  readonly #referrers: ReferrersIndex
   readonly #changes = new KeyedLock()
 
   constructor(options: PushedContentOptions) {
@@ -71,7 +79,8 @@ export class PushedContent implements AsyncDisposable {
     this.maxBlobBytes = limits.maxBlobBytes
     const keep: KeepUpload = (upload) => this.#keepUpload(upload)
     this.#sessions = new PushSessions({ store: options.store, limits, keep })
-    this.#removal = new PushRemoval(options)
+    this.#referrers = new ReferrersIndex({ ...options, view: new PushedView(options) })
+    this.#removal = new PushRemoval({ ...options, referrers: this.#referrers })
   }
 
   refusalOf({ scope, nodeName }: RepositoryName): string | undefined {
@@ -121,7 +130,7 @@ export class PushedContent implements AsyncDisposable {
       ...(mediaType !== undefined && { mediaType }),
     })
     const repository = repositoryKey(name)
-    await this.#bringBlobs(parsed.needed, { repository, signal })
+    await this.#bringBlobs(parsed.needed, { name, signal })
     await this.#change(async () => {
       await this.#checkBlobs(parsed.needed, repository)
       await this.#keepManifest(request, { digest, parsed, repository })
@@ -188,15 +197,16 @@ export class PushedContent implements AsyncDisposable {
   /** A client leaves out what it was told can be had; the swarm may have it, and not this node. */
   async #bringBlobs(
     needed: readonly Descriptor[],
-    { repository, signal }: { repository: string; signal: AbortSignal },
+    { name, signal }: { name: RepositoryName; signal: AbortSignal },
   ): Promise<void> {
     const { store, catalog, fetch } = this.#options
+    const repository = repositoryKey(name)
     for (const blob of needed) {
       if (await store.has(blob.digest)) continue
       const isGone = (await catalog.pushed.deletedAtMs(repository, blob.digest)) !== undefined
       if (!fetch || isGone) throw missing(blob)
       try {
-        await fetch(blob, { signal })
+        await fetch(blob, { name, signal })
       } catch (cause) {
         signal.throwIfAborted()
         throw missing(blob, cause)
@@ -238,6 +248,7 @@ export class PushedContent implements AsyncDisposable {
     if (parsed.isForeign) await this.#noteForeign(digest, bytes.length, parsed)
     else await register.addManifest(digest, bytes)
     await catalog.pushed.hold(repository, digest)
+    if (parsed.subject !== undefined) await this.#referrers.publish(name, parsed.subject)
     for (const tag of tags) {
       await register.addName({ ...name, tag }, { digest, mediaType, size: bytes.length })
       await catalog.pushed.putTag(repository, tag, digest)

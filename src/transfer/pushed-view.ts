@@ -9,6 +9,7 @@ import { repositoryKey, type RepositoryName } from './repository-key.ts'
 import { readSmallBlob } from './store-sink.ts'
 
 const READ_CONCURRENCY = 8
+const MAX_HEARD = 16
 
 /** A manifest that was pushed to a repository. */
 export interface HeldManifest {
@@ -66,6 +67,17 @@ export class PushedView {
       return { kind: 'deleted' }
     }
     return newest ? { kind: 'held', digest: newest.digest } : { kind: 'unknown' }
+  }
+
+  /** What the nodes of the swarm say under a tag, as far as it is known here; the newest first, this node left out. */
+  async heardTag(name: RepositoryName, tag: string, ownNodeId: string): Promise<Digest[]> {
+    const records = await this.#catalog.references(canonicalName({ ...name, tag }))
+    const others = records.filter(
+      ({ nodeId, nodeName }) =>
+        nodeId !== ownNodeId && (name.scope !== 'node' || nodeName === name.nodeName),
+    )
+    const newest = others.sort((a, b) => b.sequence - a.sequence).slice(0, MAX_HEARD)
+    return [...new Set(newest.map(({ digest }) => digest))]
   }
 
   /** The tags that were pushed to a repository. */

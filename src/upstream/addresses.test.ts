@@ -232,6 +232,8 @@ interface NamedOptions {
   readonly cdn?: string
   readonly isTrusting?: boolean
   readonly issuedFor?: string
+  /** by the owner of the node, with the port of the server */
+  readonly named?: string
 }
 
 /** A registry with a name and TLS, seemingly at any address; the same server is `cdn.example`. */
@@ -240,6 +242,7 @@ async function openNamed({
   cdn = PUBLIC,
   isTrusting = true,
   issuedFor = 'reg.example',
+  named = 'none.example',
 }: NamedOptions) {
   const authority = await makeTestAuthority()
   const dir = await tempDir()
@@ -248,8 +251,9 @@ async function openNamed({
   const certificate = await authority.issue(issuedFor, 'cdn.example', 'auth.example', 'other.test')
   const fixture = await openUpstreamFixture({
     server: { certificate },
-    upstream: () => ({
+    upstream: (host) => ({
       ...(isTrusting && { caFile }),
+      localHosts: [host.replace('127.0.0.1', named)],
       times: QUICK_TIMES,
       ...world({
         'reg.example': reg,
@@ -333,6 +337,19 @@ for (const [reg, cdn, expected] of [
     assert.equal(await codeOf(asked()), expected)
   })
 }
+
+test('what was public once stays so, by way of a host that was named', async () => {
+  await using t = await openNamed({ reg: PUBLIC, cdn: PRIVATE, named: 'cdn.example' })
+  t.server.hook = ({ headers, url }, response) => {
+    if (!url.includes('/blobs/')) return false
+    const next = headers.host?.startsWith('reg.') === true ? 'cdn.example' : 'other.test'
+    response.writeHead(307, { location: `https://${next}:${t.port}${url}` }).end()
+    return true
+  }
+  assert.equal(await codeOf(blobOf(t)), 'UPSTREAM_ADDRESS_REFUSED')
+  const hosts = t.server.requests.map(({ headers }) => headers.host?.split(':')[0])
+  assert.deepEqual(hosts, ['reg.example', 'cdn.example'])
+})
 
 test('a public hop on the way closes the way back into a private network', async () => {
   await using t = await openNamed({ reg: PRIVATE, cdn: PUBLIC })

@@ -47,7 +47,7 @@ export async function* readBlob(options: BlobContentOptions): AsyncGenerator<Buf
       failure = brokenOff(part, position, options)
     } catch (thrown) {
       signal.throwIfAborted()
-      if (!isUnreachable(thrown) || isUnreachable(thrown, 'closed')) throw thrown
+      if (!isUnreachable(thrown)) throw thrown
       // all is there, only the end of the message was lost
       if (position === size) return
       failure = thrown

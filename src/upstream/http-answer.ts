@@ -86,7 +86,6 @@ export class HttpAnswer {
       throw brokenBody(thrown, url)
     } finally {
       clearTimeout(timer)
-      if (!body.readableEnded) body.destroy()
     }
     signal.throwIfAborted()
   }

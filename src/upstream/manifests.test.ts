@@ -167,6 +167,28 @@ for (const [what, change] of FAULTS) {
   })
 }
 
+test('a manifest without an end is cut', async () => {
+  await using t = await openUpstreamFixture()
+  const closed = Promise.withResolvers<void>()
+  let sent = 0
+  const part = Buffer.alloc(64 * 1024, ' ')
+  t.server.hook = (_, response) => {
+    response.on('close', () => closed.resolve())
+    const send = () => {
+      sent += part.length
+      if (response.write(part)) setImmediate(send)
+      else response.once('drain', send)
+    }
+    send()
+    return true
+  }
+  await assert.rejects(t.upstream.manifest(t.repository, t.manifestDigest, askAs()), {
+    code: 'UPSTREAM_FAULTY',
+  })
+  await closed.promise
+  assert.ok(sent < 4 * MAX_MANIFEST_BYTES)
+})
+
 test('bytes that are no manifest are refused, though their digest is right', async () => {
   await using t = await openUpstreamFixture()
   for (const body of [

@@ -45,7 +45,8 @@ export interface UpstreamBlob {
   readonly access: UpstreamAccess
   /**
    * The bytes from `start` to the end, exactly as many as the size promises; resumed by Range where the body
-   * breaks. Its digest is for the reader to prove. Ends the connection when it is left early.
+   * breaks. Its digest is for the reader to prove. Ends the connection when it is left early. To be read once;
+   * who does not read it at all fires the signal, or the connection stays.
    * @throws OperationError UPSTREAM_UNREACHABLE, UPSTREAM_FAULTY
    */
   readonly content: AsyncIterable<Buffer>

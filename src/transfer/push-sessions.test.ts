@@ -39,8 +39,13 @@ test('gives up an upload that nobody goes on with, and not one with bytes under 
   t.mock.timers.enable({ apis: ['setTimeout'] })
   await using open = await openSessions()
   const session = await open.sessions.begin('a')
-  t.mock.timers.tick(14 * MINUTE_MS)
-  await session.append(one('abc'), { signal })
+  const slow = async function* () {
+    for (const text of ['a', 'b', 'c']) {
+      t.mock.timers.tick(14 * MINUTE_MS)
+      yield Buffer.from(text)
+    }
+  }
+  await session.append(slow(), { signal })
   t.mock.timers.tick(14 * MINUTE_MS)
   assert.equal(open.sessions.find('a', session.id), session)
   t.mock.timers.tick(2 * MINUTE_MS)

@@ -63,28 +63,36 @@ const HOSTS: Readonly<Record<string, Host>> = {
 
 for (const [name, host] of Object.entries(HOSTS)) {
   test(`changes nothing the second time, follows the node, and gives back to the byte: ${name}`, async () => {
+    const engines = enginesOf(host)
     await using dir = await tempDir()
     await fillHost(dir.path, host)
     const before = await snapshotHost(dir.path)
-    const planned = await install(dir.path, { isDryRun: true })
+    const planned = await install(dir.path, { engines, isDryRun: true })
     assert.deepEqual(await snapshotHost(dir.path), before, 'a dry run changes nothing')
-    assert.deepEqual(await install(dir.path), planned)
+    assert.deepEqual(await install(dir.path, { engines }), planned)
     const once = await snapshotHost(dir.path)
     assert.notDeepEqual(once, before)
-    const again = await install(dir.path)
+    const again = await install(dir.path, { engines })
     assert.deepEqual(await snapshotHost(dir.path), once)
     assert.deepEqual(
       again.flatMap(({ changes, folders, afterwards }) => [...changes, ...folders, ...afterwards]),
       [],
     )
-    await install(dir.path, { address: '127.0.0.1:2222' })
+    await install(dir.path, { engines, address: '127.0.0.1:2222' })
     const moved = Object.entries(await snapshotHost(dir.path))
     assert.deepEqual(moved.filter(isStale), [])
-    await remove(dir.path, { isDryRun: true })
+    await remove(dir.path, { engines, isDryRun: true })
     assert.deepEqual(Object.entries(await snapshotHost(dir.path)), moved)
-    await remove(dir.path)
+    await remove(dir.path, { engines })
     assert.deepEqual(await snapshotHost(dir.path), before)
   })
+}
+
+/** Those that the host has files of; all where it has none. */
+function enginesOf(host: Host): readonly EngineName[] {
+  const paths = Object.keys(host).join().replaceAll('containers', 'podman')
+  const named = ENGINE_NAMES.filter((name) => paths.includes(`etc/${name}`))
+  return named.length > 0 ? named : ENGINE_NAMES
 }
 
 /** Names the port of before outside the record. */
@@ -335,6 +343,31 @@ test('gives daemon.json back when the engine has the containerd store by now', a
   assert.match(await readFile(path, 'utf8'), /registry-mirrors/)
   await install(dir.path, { engines: ['docker'], docker: { ...docker, store: 'containerd' } })
   assert.equal(await readFile(path, 'utf8'), '{}')
+})
+
+test('takes folders away that a registry no longer needs, for they would hide the node', async () => {
+  await using dir = await tempDir()
+  const insecure = (...hosts: string[]) =>
+    JSON.stringify({ features: { 'containerd-snapshotter': true }, 'insecure-registries': hosts })
+  await fillHost(dir.path, {
+    'etc/docker/daemon.json': insecure('a.test:5000', 'b.test', 'c.test'),
+  })
+  await install(dir.path, { engines: ['docker'] })
+  await fillHost(dir.path, { 'etc/docker/daemon.json': insecure('c.test') })
+  const before = await snapshotHost(join(dir.path, 'etc/docker/certs.d'))
+  assert.ok('a.test:5000/hosts.toml' in before && 'b.test' in before)
+  await install(dir.path, { engines: ['docker'] })
+  assert.deepEqual(Object.keys(await snapshotHost(join(dir.path, 'etc/docker/certs.d'))), [
+    '_default',
+    '_default/hosts.toml',
+    'c.test',
+  ])
+  await remove(dir.path, { engines: ['docker'] })
+  assert.deepEqual(Object.keys(await snapshotHost(dir.path)), [
+    'etc',
+    'etc/docker',
+    'etc/docker/daemon.json',
+  ])
 })
 
 test('never leaves the tree, whatever its links say', async () => {

@@ -12,7 +12,13 @@ import {
 import { planBuildkit } from './buildkit-plan.ts'
 import { planContainerd } from './containerd-plan.ts'
 import { planDocker } from './docker-plan.ts'
-import { applyChanges, missingFolders, type FileChange, type NewFolder } from './file-change.ts'
+import {
+  applyChanges,
+  missingFolders,
+  removeFolders,
+  type FileChange,
+  type NewFolder,
+} from './file-change.ts'
 import type { HostFile } from './host-tree.ts'
 import {
   hashOf,
@@ -81,8 +87,14 @@ export async function installMirror(
     const plan = await PLANNERS[engine]({ ...context, isOurs })
     prepared.push(await prepare(context, { plan, record, taken: pathsOf(prepared) }))
   }
-  const folders = await missingFolders(context.tree, wantedFolders(prepared))
-  if (!isDryRun) await carryOut({ tree: context.tree, stateDir, record, prepared, folders })
+  const wanted = wantedFolders(prepared)
+  const folders = await missingFolders(context.tree, wanted)
+  const stale = record.folders.filter(
+    ({ engine, path }) =>
+      engines.includes(engine) &&
+      !wanted.some((folder) => `${folder.path}/`.startsWith(`${path}/`)),
+  )
+  if (!isDryRun) await carryOut({ tree: context.tree, stateDir, record, prepared, folders, stale })
   return prepared.map((one) => outcomeOf(one, folders))
 }
 
@@ -168,12 +180,15 @@ async function carryOut({
   record,
   prepared,
   folders,
+  stale,
 }: {
   tree: PlanContext['tree']
   stateDir: string
   record: MirrorRecord
   prepared: readonly PreparedPlan[]
   folders: readonly NewFolder[]
+  /** made by an earlier install, and wanted no more: an empty folder of a registry hides _default */
+  stale: readonly NewFolder[]
 }): Promise<void> {
   const files = prepared.flatMap((one) => one.files)
   const changes = files.map(({ change }) => change).filter(isChange)
@@ -186,7 +201,7 @@ async function carryOut({
     folders: [...record.folders, ...folders],
     stateFolders: record.stateFolders,
   }
-  if (changes.length === 0 && folders.length === 0) return
+  if (changes.length + folders.length + stale.length === 0) return
   await writeRecord(stateDir, next)
   try {
     await applyChanges(tree, { folders, changes })
@@ -196,6 +211,11 @@ async function carryOut({
     await writeRecord(stateDir, { ...record, stateFolders })
     throw error
   }
+  if (stale.length === 0) return
+  const { removed } = await removeFolders(tree, stale)
+  const left = await readRecord(stateDir)
+  const kept = left.folders.filter(({ path }) => !removed.includes(path))
+  await writeRecord(stateDir, { ...left, folders: kept })
 }
 
 function outcomeOf({ plan, files }: PreparedPlan, folders: readonly NewFolder[]): InstallOutcome {

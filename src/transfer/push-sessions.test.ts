@@ -47,8 +47,8 @@ test('gives up an upload that nobody goes on with, and not one with bytes under 
   }
   await session.append(slow(), { signal })
   t.mock.timers.tick(14 * MINUTE_MS)
-  assert.equal(open.sessions.find('a', session.id), session)
-  t.mock.timers.tick(2 * MINUTE_MS)
+  await session.append(one('d'), { signal })
+  t.mock.timers.tick(15 * MINUTE_MS)
   while (open.sessions.find('a', session.id)) await setImmediate()
   assert.deepEqual(await open.left(), [])
   await assert.rejects(session.append(one('d'), { signal }), isUnknown)

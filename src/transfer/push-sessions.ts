@@ -87,12 +87,11 @@ export class PushSession {
   readonly #options: PushSessionOptions
   readonly #turns = new KeyedLock()
   readonly #ending = new AbortController()
-  readonly #idle: NodeJS.Timeout
+  #idle: NodeJS.Timeout | undefined
 
   constructor(options: PushSessionOptions) {
     this.#options = options
-    // unref: nobody waits for an upload that nobody goes on with
-    this.#idle = setTimeout(() => void this.cancel(), options.limits.idleMs).unref()
+    this.#stayAwake()
   }
 
   get repository(): string {
@@ -168,15 +167,21 @@ export class PushSession {
   /** An upload with bytes under way is not idle. */
   async *#awake(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
-      this.#idle.refresh()
+      this.#stayAwake()
       yield chunk
     }
+  }
+
+  #stayAwake(): void {
+    clearTimeout(this.#idle)
+    // unref: nobody waits for an upload that nobody goes on with
+    this.#idle = setTimeout(() => void this.cancel(), this.#options.limits.idleMs).unref()
   }
 
   async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     return this.#turns.run('', async () => {
       this.#ending.signal.throwIfAborted()
-      this.#idle.refresh()
+      this.#stayAwake()
       return work()
     })
   }

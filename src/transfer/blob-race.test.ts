@@ -29,6 +29,17 @@ test('upstream is asked as soon as the swarm says that it has none', async () =>
   assert.ok(race.upstreamAskedMs() < 150, `${race.upstreamAskedMs()} ms`)
 })
 
+test('upstream is asked as soon as all known members lack it, while others are looked for', async () => {
+  const race = raceOf({
+    swarm: ({ onAbsent, signal }) => {
+      onAbsent()
+      return untilAborted({ signal })
+    },
+  })
+  await race.start()
+  assert.ok(race.upstreamAskedMs() < 100, `${race.upstreamAskedMs()} ms`)
+})
+
 test('members that do not answer cost a quarter of a second', async () => {
   const race = raceOf({ swarm: untilAborted })
   await race.start()

@@ -13,7 +13,11 @@ export interface RaceParts {
   readonly log: Log
   /** whether there is anybody in the swarm to wait for */
   readonly hasPeers: boolean
-  readonly swarm: (options: { signal: AbortSignal; onFound: () => void }) => Promise<void>
+  readonly swarm: (options: {
+    signal: AbortSignal
+    onFound: () => void
+    onAbsent: () => void
+  }) => Promise<void>
   /** undefined where registries are not asked */
   readonly upstream?:
     ((route: UpstreamRoute, options: { signal: AbortSignal }) => Promise<void>) | undefined
@@ -62,9 +66,7 @@ export class BlobRace {
     const watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
     this.#startSwarm()
     if (!this.#parts.hasPeers) this.#startUpstream({ isHedge: false })
-    const headStart = setTimeout(() => {
-      if (!this.#isFound) this.#startUpstream({ isHedge: true })
-    }, HEAD_START_MS)
+    const headStart = setTimeout(() => this.#startInstead(), HEAD_START_MS)
     try {
       const end = Promise.race([complete, this.#filled.promise, this.#failed.promise])
       await abortable(end, this.#parts.signal)
@@ -81,10 +83,16 @@ export class BlobRace {
       this.#parts.transfer.onWait('peers', performance.now() - this.#startedAtMs)
       this.#sample = { atMs: performance.now(), bytes: 0 }
     }
-    this.#parts.swarm({ signal: this.#signal, onFound }).then(
+    const onAbsent = () => this.#startInstead()
+    this.#parts.swarm({ signal: this.#signal, onFound, onAbsent }).then(
       () => this.#filled.resolve(),
       (error: unknown) => this.#onSwarmFailed(error),
     )
+  }
+
+  /** Nobody has said that it is there; who says so later takes over from upstream. */
+  #startInstead(): void {
+    if (!this.#isFound) this.#startUpstream({ isHedge: true })
   }
 
   #onSwarmFailed(error: unknown): void {

@@ -47,12 +47,16 @@ export class HolderQuestions {
   async search(
     transfer: BlobTransfer,
     siblings: readonly Digest[],
-    { resumable, signal }: { resumable: TorrentRecord | undefined; signal: AbortSignal },
+    {
+      resumable,
+      signal,
+      onAbsent,
+    }: { resumable: TorrentRecord | undefined; signal: AbortSignal; onAbsent: () => void },
   ): Promise<{ holders: Holder[] }> {
     const holders: Holder[] = []
     const startedAtMs = Date.now()
     do {
-      for await (const holder of this.holders(transfer, siblings, signal)) {
+      for await (const holder of this.holders(transfer, siblings, { signal, onAbsent })) {
         holders.push(holder)
         if (transfer.size < 0) transfer.onSize(holder.blob.size)
         if (holder.blob.state === 'complete' || transfer.size >= SMALL_BLOB_BYTES) break
@@ -74,10 +78,10 @@ export class HolderQuestions {
   async *holders(
     transfer: BlobTransfer,
     siblings: readonly Digest[],
-    signal: AbortSignal,
+    options: { signal: AbortSignal; onAbsent?: () => void },
   ): AsyncIterable<Holder> {
     const digests = [transfer.digest, ...siblings.filter((digest) => digest !== transfer.digest)]
-    const answers = this.#options.finder.holders(digests, { images: transfer.images, signal })
+    const answers = this.#options.finder.holders(digests, { images: transfer.images, ...options })
     for await (const holder of answers) {
       if (holder.blob.digest !== transfer.digest) continue
       if (transfer.size >= 0 && holder.blob.size !== transfer.size) continue
@@ -151,7 +155,7 @@ export class HolderQuestions {
       const torrent = await tryHolder(holder)
       if (torrent) return torrent
     }
-    for await (const holder of this.holders(transfer, [], signal)) {
+    for await (const holder of this.holders(transfer, [], { signal })) {
       const torrent = await tryHolder(holder)
       if (torrent) return torrent
     }

@@ -19,6 +19,42 @@ const hello = (nodeId: string, peerPort: number) => ({
   peerPort,
 })
 
+test('says that nobody known has it once all of them have answered', async (t) => {
+  using client = new PeerClient(PUBLIC_SWARM_KEY)
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.after(() => {
+    silent.closeAllConnections()
+    silent.close()
+  })
+  const { port: silentPort } = silent.address() as AddressInfo
+  const digests = [digestOf(Buffer.from('wanted'))]
+  for (const [ports, wanted] of [
+    [[1], 1], // nobody listens there
+    [[1, silentPort], 0],
+  ] as const) {
+    const directory = new PeerDirectory('a'.repeat(64))
+    for (const [index, port] of ports.entries()) {
+      directory.meet(hello(String(index), port), '127.0.0.1')
+    }
+    const address = { host: '127.0.0.1', port: 1 }
+    const finder = new PeerFinder({
+      client,
+      directory,
+      discovery: new MemoryDiscovery({ rendezvous: new MemoryRendezvous(), address }),
+      keys: new RendezvousKeys(PUBLIC_SWARM_KEY),
+      self: () => hello('a', 1),
+    })
+    const stop = new AbortController()
+    silent.once('request', () => stop.abort())
+    let told = 0
+    const onAbsent = () => void (told += 1)
+    const search = finder.holders(digests, { images: [], signal: stop.signal, onAbsent })
+    for await (const { blob } of search) assert.fail(`${blob.digest} was found`)
+    assert.equal(told, wanted)
+  }
+})
+
 test('gives up a question that is under way without a trace when its signal fires', async (t) => {
   const silent = createServer(() => undefined).listen(0, '127.0.0.1')
   await once(silent, 'listening')

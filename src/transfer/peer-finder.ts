@@ -41,6 +41,12 @@ const HELLO_MS = 60_000
 const COMPLETE_MS = 30_000
 const INCOMPLETE_MS = 1000
 
+interface HolderSearch {
+  readonly images: readonly Digest[]
+  readonly signal?: AbortSignal | undefined
+  readonly onAbsent?: (() => void) | undefined
+}
+
 /** Finds nodes of the swarm and asks them what they hold, many digests at a time. */
 export class PeerFinder {
   readonly #options: PeerFinderOptions
@@ -92,19 +98,20 @@ export class PeerFinder {
   /**
    * Who holds any of `digests`, as answers come in. One question per peer covers them all.
    * @param images manifests that the digests belong to: their holders meet there
+   * @param onAbsent told once all nodes that are known already have answered, and none has the first digest; the
+   * search for others goes on
    */
   async *holders(
     digests: readonly Digest[],
-    { images, signal }: { images: readonly Digest[]; signal?: AbortSignal },
+    { images, signal, onAbsent }: HolderSearch,
   ): AsyncIterable<Holder> {
     const keys = images.slice(0, 8).map((image) => this.#options.keys.image(image))
     const answers = new AnswerQueue<Holder>()
-    const asking = this.#askAll(
-      digests,
-      this.peersFor(keys, { ...(signal && { signal }) }),
+    const asking = this.#askAll(digests, this.peersFor(keys, { ...(signal && { signal }) }), {
       answers,
       signal,
-    )
+      onAbsent,
+    })
     asking.then(
       () => answers.end(),
       () => answers.end(),
@@ -115,13 +122,23 @@ export class PeerFinder {
   async #askAll(
     digests: readonly Digest[],
     peers: AsyncIterable<KnownPeer>,
-    answers: AnswerQueue<Holder>,
-    signal: AbortSignal | undefined,
+    {
+      answers,
+      signal,
+      onAbsent,
+    }: Pick<HolderSearch, 'signal' | 'onAbsent'> & { answers: AnswerQueue<Holder> },
   ): Promise<void> {
     const asking = new Set<Promise<void>>()
+    // They come first, see #peersAt.
+    const known = Math.min(this.#options.directory.usable().length, MAX_PEERS_PER_LOOKUP)
+    let [asked, absent] = [0, 0]
     for await (const peer of peers) {
+      asked += 1
+      const isKnown = asked <= known
       const one = this.#ask(peer, digests, { ...(signal && { signal }) }).then((held) => {
         for (const blob of held) answers.push({ peer, blob })
+        if (isKnown && !held.some(({ digest }) => digest === digests[0])) absent += 1
+        if (isKnown && absent === known) onAbsent?.()
       })
       asking.add(one)
       // a rejection is for whoever awaits the question, not for this note of its end

@@ -24,6 +24,8 @@ interface FillOptions {
   readonly signal: AbortSignal
   /** told as soon as somebody says that the blob is there */
   readonly onFound: () => void
+  /** told as soon as all nodes that are known have said that they lack it; others are looked for meanwhile */
+  readonly onAbsent: () => void
 }
 
 interface SwarmSourceOptions {
@@ -98,10 +100,11 @@ export class SwarmSource {
    * @throws OperationError BLOB_UNKNOWN (nobody has it), BLOB_DIGEST_MISMATCH, DISK_FULL …
    */
   async fetchWhole(transfer: BlobTransfer, options: FillOptions): Promise<void> {
-    const { siblings, signal, onFound } = options
+    const { siblings, signal, onFound, onAbsent } = options
     const { holders } = await this.#questions.search(transfer, siblings, {
       resumable: undefined,
       signal,
+      onAbsent,
     })
     onFound()
     await this.#questions.fetchWhole(transfer, holders, signal)
@@ -114,10 +117,11 @@ export class SwarmSource {
    */
   async fill(assembly: BlobAssembly, options: FillOptions): Promise<void> {
     const { transfer } = assembly
-    const { siblings, signal, onFound } = options
+    const { siblings, signal, onFound, onAbsent } = options
     const found = await this.#questions.search(transfer, siblings, {
       resumable: assembly.torrent,
       signal,
+      onAbsent,
     })
     assembly.holders.push(...found.holders)
     onFound()
@@ -242,7 +246,7 @@ export class SwarmSource {
       signal,
     }: { download: TorrentDownload; siblings: readonly Digest[]; signal: AbortSignal },
   ): Promise<void> {
-    for await (const { peer } of this.#questions.holders(transfer, siblings, signal))
+    for await (const { peer } of this.#questions.holders(transfer, siblings, { signal }))
       download.dial(addressOf(peer))
   }
 

@@ -1,3 +1,6 @@
+import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+
 import { isDigest, digestOf, type Digest } from '../oci/digest.ts'
 import { readBody } from './node-reading.ts'
 
@@ -23,6 +26,9 @@ export interface EnginePull {
   readonly ns?: string
   readonly headers?: Record<string, string>
 }
+
+const MENDED_MS = 15_000
+const AGAIN_MS = 200
 
 interface ManifestBody {
   readonly config: { readonly digest: string }
@@ -54,6 +60,29 @@ export function isPulled(answers: readonly EngineAnswer[]): boolean {
 /** Whether one answer is complete and what was asked for. */
 export function isRight({ status, isWhole, bytes, reference }: EngineAnswer): boolean {
   return status === 200 && isWhole && (!isDigest(reference) || digestOf(bytes) === reference)
+}
+
+/**
+ * Nothing but what an engine goes on from by itself: right bytes; a 404, after which it asks its next host; or an
+ * early end, after which it asks for the rest.
+ * @param limitMs for the first byte of each answer
+ */
+export function assertHarmless(answers: readonly EngineAnswer[], limitMs: number): void {
+  for (const answer of answers) {
+    const isCut = answer.status === 200 && !answer.isWhole
+    const isHarmless = isRight(answer) || answer.status === 404 || isCut
+    assert.ok(isHarmless && answer.ms < limitMs, summaryOf([answer]))
+  }
+}
+
+/** Pulls until all comes: a registry that wanted to be left alone for a while is. */
+export async function untilPulled(pull: () => Promise<EngineAnswer[]>): Promise<EngineAnswer[]> {
+  const deadlineMs = performance.now() + MENDED_MS
+  for (;;) {
+    const answers = await pull()
+    if (isPulled(answers) || performance.now() > deadlineMs) return answers
+    await delay(AGAIN_MS)
+  }
 }
 
 /** In one line, for a failure that has to be understood. */

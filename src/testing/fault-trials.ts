@@ -10,7 +10,8 @@ import { openLayoutRegistry } from './layout-registry.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import { writeLayout } from './testnet.ts'
 
-const LAYER_SIZES = [1024 * 1024 + 4321, 20_000]
+/** A layer that moves by pieces, and one that moves in one answer; a config and a manifest are small too. */
+const LAYER_SIZES = { blobs: [1024 * 1024 + 4321, 20_000], manifests: [20_000], all: [20_000] }
 /** Nothing listens at the discard port. */
 const NOWHERE = 'http://127.0.0.1:9'
 
@@ -18,6 +19,8 @@ const NOWHERE = 'http://127.0.0.1:9'
 export interface FaultTrial {
   readonly fault: Fault
   readonly repository: string
+  /** the image, as an OCI layout */
+  readonly path: string
 }
 
 /** A registry that goes wrong in one way. */
@@ -42,12 +45,9 @@ export async function openFaultStages(dir: string, random: SeededRandom): Promis
   for (const kind of FAULT_KINDS) {
     const tls = kind === 'untrusted' && { tls: certificates }
     const proxy = opening.use(await openFaultProxy({ target: registry.address, ...tls }))
-    const trials = trialsOf(kind, random)
-    for (const { repository } of trials) {
-      await registry.add(
-        repository,
-        await writeLayout(join(dir, 'images', repository), LAYER_SIZES),
-      )
+    const trials = trialsOf(kind, { dir, random })
+    for (const { repository, fault, path } of trials) {
+      await registry.add(repository, await writeLayout(path, LAYER_SIZES[fault.on]))
     }
     stages.set(kind, { kind, proxy, trials })
   }
@@ -72,13 +72,17 @@ export async function openFaultStages(dir: string, random: SeededRandom): Promis
   }
 }
 
-function trialsOf(kind: FaultKind, random: SeededRandom): FaultTrial[] {
+function trialsOf(
+  kind: FaultKind,
+  { dir, random }: { dir: string; random: SeededRandom },
+): FaultTrial[] {
   // These are of the port, whatever is asked there.
   const isOfPort = kind === 'refused' || kind === 'untrusted'
   const places = isOfPort ? (['all'] as const) : (['blobs', 'manifests'] as const)
   return places.map((on) => ({
     fault: { kind, on, share: random.next(), location: NOWHERE },
     repository: `${kind}/${on}`,
+    path: join(dir, 'images', kind, on),
   }))
 }
 

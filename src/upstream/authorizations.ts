@@ -76,8 +76,9 @@ export class Authorizations {
     const kept = this.#headers.get(keyOf(target, lane))
     if (kept !== undefined) return { header: kept, isFresh: false }
     const challenge = this.#challenges.get(target.origin.origin)
-    const header = challenge && (await this.#meet(challenge, target, lane, signal))
-    return header === undefined ? undefined : { header, isFresh: true }
+    // a registry that was asked how it wants to be asked, and did not tell, may have the credential itself
+    if (!challenge) return asShown(lane.credential && directAuthorization(lane.credential), false)
+    return asShown(await this.#meet(challenge, target, lane, signal), true)
   }
 
   /** Whether it is known how the registry wants to be asked. */
@@ -88,8 +89,7 @@ export class Authorizations {
   /** Remembers how the registry wants to be asked: from a 401 with its challenge, or from an answer without one. */
   learn({ origin }: RegistryTarget, answer: HttpAnswer): KnownChallenge | undefined {
     if (answer.url.origin !== origin.origin) return undefined
-    const challenge: KnownChallenge | undefined =
-      answer.status === 401 ? parseChallenge(answer.header('www-authenticate')) : { scheme: 'none' }
+    const challenge = challengeOf(answer)
     if (challenge) this.#challenges.set(origin.origin, challenge, CHALLENGE_LIFETIME_MS)
     return challenge
   }
@@ -115,8 +115,7 @@ export class Authorizations {
     if (kept !== undefined && kept !== refused?.header) return { header: kept, isFresh: true }
     this.#headers.delete(keyOf(target, lane))
     const header = challenge && (await this.#meet(challenge, target, lane, signal))
-    if (header === undefined || header === refused?.header) return undefined
-    return { header, isFresh: true }
+    return header === refused?.header ? undefined : asShown(header, true)
   }
 
   /** Why a credential could not be shown, if that is so. */
@@ -177,6 +176,16 @@ export class Authorizations {
     this.#headers.set(keyOf(target, lane), header, keepMs)
     return header
   }
+}
+
+function asShown(header: string | undefined, isFresh: boolean): Authorization | undefined {
+  return header === undefined ? undefined : { header, isFresh }
+}
+
+/** Other answers, such as 429, tell nothing. */
+function challengeOf(answer: HttpAnswer): KnownChallenge | undefined {
+  if (answer.status === 401) return parseChallenge(answer.header('www-authenticate'))
+  return answer.isSuccess || answer.status === 404 ? { scheme: 'none' } : undefined
 }
 
 function keyOf({ origin, repository }: RegistryTarget, { name }: Lane): string {

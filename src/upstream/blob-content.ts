@@ -47,7 +47,7 @@ export async function* readBlob(options: BlobContentOptions): AsyncGenerator<Buf
       failure = brokenOff(part, position, options)
     } catch (thrown) {
       signal.throwIfAborted()
-      if (!isUnreachable(thrown)) throw thrown
+      if (!mayPass(thrown)) throw thrown
       // all is there, only the end of the message was lost
       if (position === size) return
       failure = thrown
@@ -85,11 +85,15 @@ async function resume(
       return { part: await reopen(position), resumes: tries }
     } catch (thrown) {
       signal.throwIfAborted()
-      if (!isUnreachable(thrown) || isUnreachable(thrown, 'closed')) throw thrown
+      if (!mayPass(thrown)) throw thrown
       last = thrown
     }
   }
   throw last
+}
+
+function mayPass(thrown: unknown): thrown is OperationError {
+  return isUnreachable(thrown) && !isUnreachable(thrown, 'closed')
 }
 
 async function throttle(bytes: number, { bucket, signal }: BlobContentOptions): Promise<void> {

@@ -415,7 +415,12 @@ test('all blobs together keep to the limit', async () => {
 })
 
 test('closing ends what is under way, without resumes', async () => {
-  await using t = await openUpstreamFixture()
+  await using t = await openUpstreamFixture({
+    upstream: (host) => ({
+      insecureHosts: [host],
+      times: { ...QUICK_TIMES, firstPauseMs: 60_000, lastPauseMs: 60_000 },
+    }),
+  })
   answerWith(t, (response) => {
     response.writeHead(200, { 'content-length': SIZE })
     response.write(t.layer.subarray(0, 1000))

@@ -355,7 +355,30 @@ test('429 to everybody is met with the credential, without a wait', async () => 
     'HEAD manifests nobody',
     'GET /v2/ nobody',
     'HEAD manifests Basic',
+    'GET /v2/ nobody',
     'HEAD manifests Basic',
+  ])
+})
+
+test('how a registry wants to be asked is asked again when it was forgotten', async () => {
+  await using t = await openWithLogin({ access: { ...BEARER, tokenLifetimeS: 60 } })
+  t.server.hook = ({ headers, url }, response) => {
+    if (url === '/v2/' || url.startsWith('/token') || headers.authorization !== undefined)
+      return false
+    response.writeHead(404).end()
+    return true
+  }
+  await t.upstream.resolve(t.repository, '1', askAs(NODE))
+  t.passMs(5 * MINUTE_MS)
+  await t.upstream.resolve(t.repository, '1', askAs(NODE))
+  t.passMs(5 * MINUTE_MS)
+  t.seen()
+  await t.upstream.resolve(t.repository, '1', askAs(NODE))
+  assert.deepEqual(t.seen(), [
+    'HEAD manifests nobody',
+    'GET /v2/ nobody',
+    'GET token Basic',
+    'HEAD manifests named Bearer',
   ])
 })
 

@@ -87,7 +87,7 @@ export class RegistryRequests {
     const key = `${target.registry}/${target.repository} ${nameOf(identity)}`
     if (this.#privates.get(key)) {
       const lane = await this.#laneFor(target, identity, signal)
-      const answer = lane && (await this.#patiently(target, question, lane, signal))
+      const answer = lane && (await this.#shown(target, question, lane, signal))
       if (answer && !DENIED_STATUSES.has(answer.status))
         return await conclude(answer, 'private', target)
       await answer?.discard()
@@ -111,8 +111,7 @@ export class RegistryRequests {
     if (!lane)
       return await conclude(await this.#insist(open, target, question, signal), 'public', target)
     if (isAnswer(open)) await open.discard()
-    if (!this.#options.authorizations.isKnown(target)) await this.#ping(target, signal)
-    const shown = await this.#patiently(target, question, lane, signal)
+    const shown = await this.#shown(target, question, lane, signal)
     const obstacle = this.#options.authorizations.obstacleOf(target, lane)
     if (shown.isSuccess && !isUnreachable(open, 'busy')) {
       this.#privates.set(key, true, PRIVATE_MEMORY_MS)
@@ -138,13 +137,14 @@ export class RegistryRequests {
     return credential && laneOf(credential)
   }
 
-  /** In a lane, waiting once if the registry asks for a short quiet. */
-  async #patiently(
+  /** With a credential: in the way that the registry wants it, waiting once if it asks for a short quiet. */
+  async #shown(
     target: RegistryTarget,
     question: RegistryQuestion,
     lane: Lane,
     signal: AbortSignal,
   ): Promise<HttpAnswer> {
+    if (!this.#options.authorizations.isKnown(target)) await this.#ping(target, signal)
     const first = await this.#inLane(target, question, lane, signal)
     return await this.#insist(first, target, question, signal, lane)
   }

@@ -25,10 +25,11 @@ import { makeTestAuthority } from '../lab/test-authority.ts'
 import { startUpstreamRegistry } from '../lab/upstream-registry.ts'
 import { tempDir } from '../temp-dir.ts'
 
-// The engine's own folder as /etc/docker, and a /run with the pid file of its daemon and no systemd.
+// The engine's own folder as /etc/docker, a /var/lib of the test, and a /run with the pid file of the daemon and no
+// systemd.
 const AS_ITS_HOST = `
-mkdir -p /var/lib/ddocker /etc/docker
-mount --bind "$0/state" /var/lib/ddocker
+mkdir -p /etc/docker
+mount --bind "$0/state" /var/lib
 mount --bind "$1" /etc/docker
 mount -t tmpfs run /run
 pgrep -f "^dockerd .*--host $2" > /run/docker.pid
@@ -36,11 +37,10 @@ shift 2
 exec "$@"
 `
 const PODMANS_HOST = `
-mkdir -p /var/lib/ddocker /etc/containers /var/lib/containers
-mount --bind "$0/state" /var/lib/ddocker
+mkdir -p /etc/containers
+mount --bind "$0/state" /var/lib
 mount --bind "$1" /etc/containers
 mount -t tmpfs run /run
-mount -t tmpfs containers /var/lib/containers
 shift
 exec "$@"
 `
@@ -155,14 +155,20 @@ test('keeps registries without TLS, and with an authority of their own, within r
   await buildQuickImage(engine, { reference: 'quick:1' })
   const run = inTree(node, { root: dir.path, engine })
   assert.equal((await run('install')).code, 0)
-  for (const [at, registry] of [plain, secure].entries()) {
-    const name = `${registry.address}/team/app-${at}:1`
+  for (const [at, registry] of [plain.address, secure.address].entries()) {
+    const name = `${registry}/team/app-${at}:1`
     await engine.dockerOk(['tag', 'quick:1', name])
     await engine.dockerOk(['push', name])
     await engine.dockerOk(['rmi', name])
     await engine.dockerOk(['pull', name])
     assert.match(node.log, new RegExp(`/v2/team/app-${at}/manifests/1`))
   }
+  // the node is a registry too, which the mirror for all others must not hide
+  const pushed = `${node.registry}/local/app:1`
+  await engine.dockerOk(['tag', 'quick:1', pushed])
+  await engine.dockerOk(['push', pushed])
+  await engine.dockerOk(['rmi', pushed])
+  await engine.dockerOk(['pull', pushed])
 })
 
 for (const release of ['debian', 'current'] as const) {

@@ -224,6 +224,25 @@ test('takes no push for what is not its own to name', async () => {
   }
 })
 
+test('means what is upstream where a client names that, whatever was pushed under the name', async () => {
+  await using testnet = await openTestnet()
+  const node = await testnet.start('node')
+  const app = client(node, 'ghcr.io/team/app')
+  const mirrored = client(node, 'team/app')
+  const { content, digest } = image()
+  await app.push(content)
+  await app.deleteManifest('1')
+  const path = mirrored.path(`manifests/${digest}?ns=ghcr.io`)
+  await app.deleteManifest(digest)
+  await app.push(content)
+  await mirrored.expect(200, 'GET', path)
+  await mirrored.expect(404, 'GET', mirrored.path(`referrers/${digest}?ns=ghcr.io`))
+  await app.expect(200, 'GET', app.path(`referrers/${digest}`))
+  const own = `?ns=${node.node.ready.registry}`
+  await app.expect(200, 'GET', app.path(`referrers/${digest}`) + own)
+  await app.expect(202, 'POST', app.path('blobs/uploads/') + own)
+})
+
 test('takes no push from a page in a browser', async () => {
   await using testnet = await openTestnet()
   const node = await testnet.start('node')

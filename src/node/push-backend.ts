@@ -11,6 +11,7 @@ import type {
   ManifestRequest,
   ReferrerEntry,
   RegistryBackend,
+  RepositoryRequest,
 } from '../registry/registry-backend.ts'
 import type { RegistryContent } from '../registry/registry-content.ts'
 import type { BlobStore } from '../store/blob-store.ts'
@@ -65,10 +66,8 @@ export class PushBackend implements RegistryBackend {
 
   async manifest(request: ManifestRequest, asked: Asked): Promise<ManifestContent | undefined> {
     const { inner, view } = this.#options
-    const { name, digest, isMirrored } = request
-    if (!(await view.isPushedTo(name))) return inner.manifest(request, asked)
-    const isAboutUpstream = isMirrored === true && digest === undefined
-    if (isAboutUpstream) return inner.manifest(request, asked)
+    const { name } = request
+    if (!(await this.#isPushedTo(request))) return inner.manifest(request, asked)
     const meaning = await this.#meaningOf(request, asked)
     if (meaning.kind !== 'held') {
       return meaning.kind === 'deleted' ? undefined : inner.manifest(request, asked)
@@ -84,21 +83,21 @@ export class PushBackend implements RegistryBackend {
   ): Promise<BlobContent | undefined> {
     const { inner, view, openHeld } = this.#options
     const { name, digest } = request
-    if (!(await view.isPushedTo(name))) return inner.blob(request, asked)
+    if (!(await this.#isPushedTo(request))) return inner.blob(request, asked)
     if (await view.isDeleted(name, digest)) return undefined
     return (await view.hasBlob(name, digest)) ? openHeld(digest, asked) : inner.blob(request, asked)
   }
 
-  async tags(request: { name: DoorName }, asked: Asked): Promise<readonly string[] | undefined> {
+  async tags(request: RepositoryRequest, asked: Asked): Promise<readonly string[] | undefined> {
     const { inner, view } = this.#options
     const { name } = request
-    const isPushedTo = await view.isPushedTo(name)
-    const pushed = await view.pushedTags(name)
+    const isPushedTo = await this.#isPushedTo(request)
+    const pushed = isPushedTo ? await view.pushedTags(name) : []
     if (isPushedTo && name.scope === 'upstream') return pushed
     const all = await inner.tags(request, asked)
     // What nodes list of their own under such tags are no versions of anything.
-    const known = all?.filter((tag) => !isReferrersTag(tag)) ?? []
-    if (!isPushedTo) return all && known
+    const known = all?.filter((tag) => name.scope === 'upstream' || !isReferrersTag(tag))
+    if (!isPushedTo || !known) return isPushedTo ? pushed : known
     const meanings = await Promise.all(known.map((tag) => view.newestTag(name, tag)))
     const heard = known.filter((_, index) => meanings[index]?.kind === 'held')
     return [...new Set([...pushed, ...heard])]
@@ -109,9 +108,10 @@ export class PushBackend implements RegistryBackend {
     asked: Asked,
   ): Promise<readonly ReferrerEntry[] | undefined> {
     const { inner, view, hasUpstream } = this.#options
-    const { name, digest: stated } = request
+    const { name, digest: stated, isMirrored } = request
     const digest = isSha512Digest(stated) ? await this.content.digestOf(stated) : stated
-    const isOurs = name.scope !== 'upstream' || !hasUpstream || (await view.isPushedTo(name))
+    const isAlone = name.scope !== 'upstream' || (!hasUpstream && !isMirrored)
+    const isOurs = isAlone || (await this.#isPushedTo(request))
     if (!isOurs) return inner.referrers?.(request, asked)
     const found = [
       ...(await view.referrers(name, stated)),
@@ -119,6 +119,11 @@ export class PushBackend implements RegistryBackend {
       ...(digest ? await this.#taggedReferrers({ name, digest }, asked) : []),
     ]
     return [...new Map(found.toReversed().map((entry) => [entry['digest'], entry])).values()]
+  }
+
+  /** A client that names the upstream means what is there. */
+  async #isPushedTo({ name, isMirrored }: RepositoryRequest): Promise<boolean> {
+    return isMirrored !== true && (await this.#options.view.isPushedTo(name))
   }
 
   async #meaningOf({ name, tag, digest }: ManifestRequest, asked: Asked): Promise<TagMeaning> {

@@ -17,18 +17,19 @@ import type { Door } from './door.ts'
 import { RegistryRefusal } from './error-responses.ts'
 import { resolveDigest } from './push-digest.ts'
 import type { BlobContent } from './registry-backend.ts'
-import { readName, shown } from './request-name.ts'
+import { readRepository, shown } from './request-name.ts'
 
 /** HEAD and GET of `/v2/<name>/blobs/<digest>`, whole or by ranges. */
 export function serveBlob(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
-    const name = readName(ctx, path, door.ownHosts)
+    const repository = readRepository(ctx, path, door.ownHosts)
     const { asked, digest } = await resolveDigest(door, text, 'BLOB_UNKNOWN')
     const gone = clientSignal(ctx.res)
     const client = clientOf(ctx)
     const startedMs = performance.now()
-    const ask = (signal: AbortSignal) => door.backend.blob({ name, digest }, { signal, client })
+    const ask = (signal: AbortSignal) =>
+      door.backend.blob({ ...repository, digest }, { signal, client })
     const blob = await askBackend(ask, { limitMs: door.limits.blobMs, gone })
     if (!blob) throw new RegistryRefusal('BLOB_UNKNOWN', { name: shown(path), digest })
     if (ctx.method === 'HEAD') answerHead(ctx, blob, asked)

@@ -9,20 +9,16 @@ import type { Door } from './door.ts'
 import { RegistryRefusal } from './error-responses.ts'
 import { readReferredDigest, resolveDigest } from './push-digest.ts'
 import type { ManifestContent } from './registry-backend.ts'
-import { decodeReference, readName, readTag, shown } from './request-name.ts'
+import { decodeReference, readRepository, readTag, shown } from './request-name.ts'
 
 /** HEAD and GET of `/v2/<name>/manifests/<tag or digest>`: the exact bytes under their exact type. */
 export function serveManifest(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
-    const name = readName(ctx, path, door.ownHosts)
+    const repository = readRepository(ctx, path, door.ownHosts)
     const { asked, ...reference } = await readReference(door, text)
-    const isMirrored = ctx.query['ns'] !== undefined
     const manifest = await waitFor(ctx, door, (signal) =>
-      door.backend.manifest(
-        { name, ...reference, ...(isMirrored && { isMirrored }) },
-        { signal, client: clientOf(ctx) },
-      ),
+      door.backend.manifest({ ...repository, ...reference }, { signal, client: clientOf(ctx) }),
     )
     if (!manifest) {
       throw new RegistryRefusal('MANIFEST_UNKNOWN', { name: shown(path), ...reference })
@@ -35,10 +31,10 @@ export function serveManifest(door: Door): RouterMiddleware {
 export function serveTags(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = ''] = ctx.captures ?? []
-    const name = readName(ctx, path, door.ownHosts)
+    const repository = readRepository(ctx, path, door.ownHosts)
     const { limit, after } = readPage(ctx)
     const known = await waitFor(ctx, door, (signal) =>
-      door.backend.tags({ name }, { signal, client: clientOf(ctx) }),
+      door.backend.tags(repository, { signal, client: clientOf(ctx) }),
     )
     if (!known) throw new RegistryRefusal('NAME_UNKNOWN', { name: shown(path) })
     const rest = [...known].sort().filter((tag) => after === undefined || tag > after)
@@ -59,10 +55,10 @@ export function serveTags(door: Door): RouterMiddleware {
 export function serveReferrers(door: Door): RouterMiddleware {
   return async (ctx) => {
     const [path = '', text = ''] = ctx.captures ?? []
-    const name = readName(ctx, path, door.ownHosts)
+    const repository = readRepository(ctx, path, door.ownHosts)
     const digest = readReferredDigest(door, text)
     const entries = await waitFor(ctx, door, async (signal) =>
-      door.backend.referrers?.({ name, digest }, { signal, client: clientOf(ctx) }),
+      door.backend.referrers?.({ ...repository, digest }, { signal, client: clientOf(ctx) }),
     )
     if (!entries) {
       throw new RegistryRefusal('MANIFEST_UNKNOWN', { digest, reason: 'upstream knows, ask there' })

@@ -7,7 +7,7 @@ import type { Door } from './door.ts'
 import { RegistryRefusal } from './error-responses.ts'
 import type { DoorName } from './registry-backend.ts'
 import type { RegistryContent } from './registry-content.ts'
-import { readName, shown } from './request-name.ts'
+import { isMirrored, readName, shown } from './request-name.ts'
 
 /** What a request that changes something works with. */
 export interface PushRequest {
@@ -61,7 +61,7 @@ function readPush(ctx: RouterContext, door: Door): PushRequest {
     throw new RegistryRefusal('DENIED', { reason: 'no page in a browser may push' })
   }
   const [path = ''] = ctx.captures ?? []
-  if (ctx.query['ns'] !== undefined) {
+  if (isMirrored(ctx, door.ownHosts)) {
     throw unsupported('a mirror takes no pushes: push to the registry, or to this address itself')
   }
   const name = readName(ctx, path, door.ownHosts)

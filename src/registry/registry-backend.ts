@@ -43,13 +43,17 @@ interface BackendOptions {
   readonly client?: DoorClient
 }
 
-/** Which manifest: by a tag or by a digest. */
-export interface ManifestRequest {
+/** Which repository. */
+export interface RepositoryRequest {
   readonly name: DoorName
+  /** the client named the upstream by `ns`: it means what is there, whatever was pushed here */
+  readonly isMirrored?: true
+}
+
+/** Which manifest: by a tag or by a digest. */
+export interface ManifestRequest extends RepositoryRequest {
   readonly tag?: string
   readonly digest?: Digest
-  /** the client named the upstream by `ns`: it means what is there */
-  readonly isMirrored?: true
 }
 
 /** An entry of a list of referrers: a descriptor with artifactType and annotations (image-spec, image-index.md). */
@@ -64,17 +68,17 @@ export interface RegistryBackend {
   manifest(request: ManifestRequest, options: BackendOptions): Promise<ManifestContent | undefined>
   /** Resolves as soon as it is known that the blob can be had, or undefined quickly where it cannot. */
   blob(
-    request: { name: DoorName; digest: Digest },
+    request: RepositoryRequest & { digest: Digest },
     options: BackendOptions,
   ): Promise<BlobContent | undefined>
   /** The tags of a repository in any order, or undefined where it is not known. */
-  tags(request: { name: DoorName }, options: BackendOptions): Promise<readonly string[] | undefined>
+  tags(request: RepositoryRequest, options: BackendOptions): Promise<readonly string[] | undefined>
   /**
    * What refers to a manifest, in any order, which need not be known; or undefined where only an upstream can say
    * and does not: a client then asks its next host, while an empty list would end its search.
    */
   referrers?(
-    request: { name: DoorName; digest: ContentDigest },
+    request: RepositoryRequest & { digest: ContentDigest },
     options: BackendOptions,
   ): Promise<readonly ReferrerEntry[] | undefined>
   /** the push side, where there is one */

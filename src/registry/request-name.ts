@@ -6,12 +6,24 @@ import { isTag, parseDoorName } from '../oci/reference.ts'
 import type { RegistryErrorCode } from '../oci/registry-error.ts'
 import { RegistryRefusal } from './error-responses.ts'
 import type { OwnHosts } from './own-hosts.ts'
-import type { DoorName } from './registry-backend.ts'
+import type { DoorName, RepositoryRequest } from './registry-backend.ts'
 
 // image-spec, descriptor.md, Digests
 const DIGEST_GRAMMAR = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/
 const SHA256_PREFIX = 'sha256:'
 const MAX_SHOWN_LENGTH = 300
+
+/** Whether a client names an upstream by `ns`, which is not this node itself. */
+export function isMirrored(ctx: Context, ownHosts: OwnHosts): boolean {
+  const { ns } = ctx.query
+  return typeof ns === 'string' && !ownHosts.has(ns, ctx.req.socket)
+}
+
+/** Which repository a request is about. @throws RegistryRefusal NAME_INVALID */
+export function readRepository(ctx: Context, name: string, ownHosts: OwnHosts): RepositoryRequest {
+  const read = readName(ctx, name, ownHosts)
+  return { name: read, ...(isMirrored(ctx, ownHosts) && { isMirrored: true }) }
+}
 
 /**
  * What the name in a path means, with `ns` where there is one. An address of this node is no upstream: it is

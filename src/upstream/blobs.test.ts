@@ -1,49 +1,14 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import type { ServerResponse } from 'node:http'
 import { test } from 'node:test'
 
 import { digestOf } from '../oci/digest.ts'
+import { answerBlobs, ranges, sendAndBreak } from '../testing/blob-answers.ts'
 import {
   askAs,
   collect,
   IMPATIENT_TIMES,
   openUpstreamFixture,
-  QUICK_TIMES,
-  type UpstreamFixture,
 } from '../testing/upstream-fixture.ts'
-import type { SeenRequest } from '../testing/upstream-server.ts'
-
-/** Answers the GETs of blobs; HEADs are answered as usual. */
-function answerWith(
-  t: UpstreamFixture,
-  answer: (response: ServerResponse, start: number, request: SeenRequest) => void,
-): void {
-  t.server.hook = (request, response) => {
-    if (request.method !== 'GET' || !request.url.includes('/blobs/')) return false
-    answer(response, Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0), request)
-    return true
-  }
-}
-
-function ranges(t: UpstreamFixture): (string | undefined)[] {
-  return t.server.requests
-    .filter(({ method }) => method === 'GET')
-    .map(({ headers }) => headers.range)
-}
-
-/** Sends the rest of the layer, but ends the connection after `bytes`. */
-function sendAndBreak(
-  t: UpstreamFixture,
-  response: ServerResponse,
-  start: number,
-  bytes: number,
-): void {
-  const { length } = t.layer
-  if (start > 0) response.setHeader('content-range', `bytes ${start}-${length - 1}/${length}`)
-  response.writeHead(start > 0 ? 206 : 200, { 'content-length': length - start })
-  response.write(t.layer.subarray(start, start + bytes), () => response.destroy())
-}
 
 test('a blob comes whole, with its size', async () => {
   await using t = await openUpstreamFixture()
@@ -90,7 +55,7 @@ test('the end of a blob is no bytes, once the registry said that it has it', asy
 
 test('a server that does not know Range is read from the first byte', async () => {
   await using t = await openUpstreamFixture()
-  answerWith(t, (response) => void response.end(t.layer))
+  answerBlobs(t, (response) => void response.end(t.layer))
   const content = { digest: t.layerDigest, size: t.layer.length, start: 123_456 }
   const blob = await t.upstream.blob(t.repository, content, askAs())
   assert.ok(blob)
@@ -99,7 +64,7 @@ test('a server that does not know Range is read from the first byte', async () =
 
 test('a body that breaks is resumed from where it broke', async () => {
   await using t = await openUpstreamFixture()
-  answerWith(t, (response, start) => sendAndBreak(t, response, start, 70_000))
+  answerBlobs(t, (response, start) => sendAndBreak(t, response, start, 70_000))
   const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest }, askAs())
   assert.ok(blob)
   assert.deepEqual(await collect(blob.content), t.layer)
@@ -118,7 +83,7 @@ test('a body that goes silent is resumed', async () => {
     upstream: (host) => ({ insecureHosts: [host], times: IMPATIENT_TIMES }),
   })
   let requests = 0
-  answerWith(t, (response, start) => {
+  answerBlobs(t, (response, start) => {
     requests += 1
     if (requests > 1) return sendAndBreak(t, response, start, t.layer.length)
     response.writeHead(200, { 'content-length': t.layer.length })
@@ -132,7 +97,7 @@ test('a body that goes silent is resumed', async () => {
 
 test('a body that always breaks is given up after five resumes', async () => {
   await using t = await openUpstreamFixture()
-  answerWith(t, (response, start) => sendAndBreak(t, response, start, 10))
+  answerBlobs(t, (response, start) => sendAndBreak(t, response, start, 10))
   const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest }, askAs())
   assert.ok(blob)
   await assert.rejects(collect(blob.content), { code: 'UPSTREAM_UNREACHABLE' })
@@ -143,7 +108,7 @@ test('resumes are counted anew after a mebibyte', async () => {
   await using t = await openUpstreamFixture()
   const layer = Buffer.alloc(10 * 1024 * 1024, 'x')
   const size = layer.length
-  answerWith(t, (response, start) => {
+  answerBlobs(t, (response, start) => {
     sendAndBreak({ ...t, layer }, response, start, 1024 * 1024 + 1)
   })
   const digest = digestOf(layer)
@@ -156,7 +121,7 @@ test('resumes are counted anew after a mebibyte', async () => {
 test('a server that does not know Range is resumed all the same', async () => {
   await using t = await openUpstreamFixture()
   let requests = 0
-  answerWith(t, (response) => {
+  answerBlobs(t, (response) => {
     requests += 1
     if (requests === 1) return sendAndBreak(t, response, 0, 70_000)
     response.end(t.layer)
@@ -168,7 +133,7 @@ test('a server that does not know Range is resumed all the same', async () => {
 
 test('a blob without a Content-Length has the size that the caller knows', async () => {
   await using t = await openUpstreamFixture()
-  answerWith(t, (response) => {
+  answerBlobs(t, (response) => {
     response.write(t.layer.subarray(0, 10))
     response.end(t.layer.subarray(10))
   })
@@ -187,7 +152,7 @@ test('a blob without a Content-Length has the size that the caller knows', async
 
 test('a blob without a Content-Length has the size of its HEAD', async () => {
   await using t = await openUpstreamFixture()
-  answerWith(t, (response) => {
+  answerBlobs(t, (response) => {
     response.write(t.layer.subarray(0, 10))
     response.end(t.layer.subarray(10))
   })
@@ -215,7 +180,7 @@ test('a blob of which nobody tells the size is refused', async () => {
 test('a chunked body that is cut is resumed, and one that is cut behind its last byte is whole', async () => {
   await using t = await openUpstreamFixture()
   let requests = 0
-  answerWith(t, (response, start) => {
+  answerBlobs(t, (response, start) => {
     requests += 1
     const { length } = t.layer
     if (requests > 1) {
@@ -233,220 +198,4 @@ test('a chunked body that is cut is resumed, and one that is cut behind its last
   assert.ok(blob)
   assert.deepEqual(await collect(blob.content), t.layer)
   assert.equal(requests, 2)
-})
-
-test('a body that is longer than the size is cut and refused', async () => {
-  await using t = await openUpstreamFixture()
-  answerWith(t, (response) => {
-    response.write(t.layer)
-    response.end('x')
-  })
-  const size = t.layer.length
-  const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest, size }, askAs())
-  assert.ok(blob)
-  let bytes = 0
-  await assert.rejects(
-    async () => {
-      for await (const chunk of blob.content) bytes += chunk.length
-    },
-    { code: 'UPSTREAM_FAULTY' },
-  )
-  assert.ok(bytes <= size)
-})
-
-const SIZE = 300_000
-const FAULTS: readonly [string, number, Record<string, string | number>, number?][] = [
-  ['a Content-Length above the size', 200, { 'content-length': SIZE + 1 }],
-  ['a Content-Length below the size', 200, { 'content-length': SIZE - 1 }],
-  ['gzip', 200, { 'content-length': SIZE, 'content-encoding': 'gzip' }],
-  [
-    'another digest in its header',
-    200,
-    { 'content-length': SIZE, 'docker-content-digest': digestOf('other') },
-  ],
-  [
-    '206 to no Range',
-    206,
-    { 'content-length': SIZE, 'content-range': `bytes 0-${SIZE - 1}/${SIZE}` },
-  ],
-  ['204', 204, {}],
-  ['416', 416, {}, 10],
-  ['206 without Content-Range', 206, { 'content-length': SIZE - 10 }, 10],
-  ['206 from another byte', 206, { 'content-range': `bytes 11-${SIZE - 1}/${SIZE}` }, 10],
-  ['206 to another byte', 206, { 'content-range': `bytes 10-${SIZE - 2}/${SIZE}` }, 10],
-  ['206 of another size', 206, { 'content-range': `bytes 10-${SIZE}/${SIZE + 1}` }, 10],
-  ['206 of an unknown size', 206, { 'content-range': `bytes 10-${SIZE - 1}/*` }, 10],
-  [
-    '206 with another length',
-    206,
-    { 'content-range': `bytes 10-${SIZE - 1}/${SIZE}`, 'content-length': SIZE },
-    10,
-  ],
-]
-
-for (const [what, status, headers, start = 0] of FAULTS) {
-  test(`a blob with ${what} is refused, and the connection ends`, async () => {
-    await using t = await openUpstreamFixture()
-    let closed: Promise<unknown> | undefined
-    answerWith(t, (response) => {
-      closed = once(response, 'close')
-      response.writeHead(status, headers)
-      if (status === 204 || status === 416) response.end()
-      else response.write(t.layer.subarray(start, start + 1000))
-    })
-    await assert.rejects(
-      t.upstream.blob(t.repository, { digest: t.layerDigest, size: SIZE, start }, askAs()),
-      { code: 'UPSTREAM_FAULTY' },
-    )
-    await closed
-  })
-}
-
-test('a resume that is answered wrongly is refused', async () => {
-  await using t = await openUpstreamFixture()
-  answerWith(t, (response, start) => {
-    if (start === 0) return sendAndBreak(t, response, 0, 1000)
-    response.writeHead(206, { 'content-range': `bytes 0-${SIZE - 1}/${SIZE}` }).end(t.layer)
-  })
-  const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest }, askAs())
-  assert.ok(blob)
-  await assert.rejects(collect(blob.content), { code: 'UPSTREAM_FAULTY' })
-})
-
-test('a reader that leaves early ends the connection', async () => {
-  await using t = await openUpstreamFixture()
-  const closed = Promise.withResolvers<void>()
-  answerWith(t, (response) => {
-    response.on('close', () => closed.resolve())
-    response.writeHead(200, { 'content-length': SIZE })
-    response.write(t.layer.subarray(0, 1000))
-  })
-  const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest, size: SIZE }, askAs())
-  assert.ok(blob)
-  for await (const _ of blob.content) break
-  await closed.promise
-})
-
-test('the signal ends a body, with its reason', async () => {
-  await using t = await openUpstreamFixture()
-  const closed = Promise.withResolvers<void>()
-  answerWith(t, (response) => {
-    response.on('close', () => closed.resolve())
-    response.writeHead(200, { 'content-length': SIZE })
-    response.write(t.layer.subarray(0, 1000))
-  })
-  const controller = new AbortController()
-  const ask = { ...askAs(), signal: controller.signal }
-  const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest, size: SIZE }, ask)
-  assert.ok(blob)
-  await assert.rejects(
-    async () => {
-      for await (const _ of blob.content) controller.abort(new Error('enough'))
-    },
-    { message: 'enough' },
-  )
-  await closed.promise
-})
-
-test('the signal ends a body that nobody has begun to read', async () => {
-  await using t = await openUpstreamFixture()
-  const closed = Promise.withResolvers<void>()
-  answerWith(t, (response) => {
-    response.on('close', () => closed.resolve())
-    response.writeHead(200, { 'content-length': SIZE })
-    response.write(t.layer.subarray(0, 1000))
-  })
-  const controller = new AbortController()
-  const ask = { ...askAs(), signal: controller.signal }
-  assert.ok(await t.upstream.blob(t.repository, { digest: t.layerDigest, size: SIZE }, ask))
-  controller.abort()
-  await closed.promise
-})
-
-test('a reader that does not read stops the registry, for as long as it likes', async () => {
-  await using t = await openUpstreamFixture({
-    upstream: (host) => ({ insecureHosts: [host], times: { ...QUICK_TIMES, bodyIdleMs: 500 } }),
-  })
-  const size = 64 * 1024 * 1024
-  const chunk = Buffer.alloc(1024 * 1024)
-  let sent = 0
-  const stalled = Promise.withResolvers<void>()
-  answerWith(t, (response) => {
-    response.writeHead(200, { 'content-length': size })
-    const send = () => {
-      while (sent < size) {
-        sent += chunk.length
-        if (!response.write(chunk)) {
-          response.once('drain', send)
-          // the buffers between are full when the socket has not drained for a while
-          setTimeout(() => response.writableNeedDrain && stalled.resolve(), 800)
-          return
-        }
-      }
-      response.end()
-    }
-    send()
-  })
-  const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest, size }, askAs())
-  assert.ok(blob)
-  let bytes = 0
-  for await (const part of blob.content) {
-    if (bytes === 0) await stalled.promise
-    if (bytes === 0) assert.ok(sent < size / 2, `the registry had sent ${sent} bytes`)
-    bytes += part.length
-  }
-  assert.equal(bytes, size)
-  assert.deepEqual(ranges(t), [undefined])
-})
-
-test('all blobs together keep to the limit', async () => {
-  await using t = await openUpstreamFixture({
-    upstream: (host) => ({ insecureHosts: [host], bytesPerSecond: 1_000_000 }),
-  })
-  const startedMs = performance.now()
-  const read = async () => {
-    const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest }, askAs())
-    assert.ok(blob)
-    await collect(blob.content)
-  }
-  await Promise.all([read(), read()])
-  // the second blob begins when what the first one took above the burst of 100 kB is paid back
-  assert.ok(performance.now() - startedMs > 150)
-})
-
-test('closing ends what is under way, without resumes', async () => {
-  await using t = await openUpstreamFixture({
-    upstream: (host) => ({
-      insecureHosts: [host],
-      times: { ...QUICK_TIMES, firstPauseMs: 60_000, lastPauseMs: 60_000 },
-    }),
-  })
-  answerWith(t, (response) => {
-    response.writeHead(200, { 'content-length': SIZE })
-    response.write(t.layer.subarray(0, 1000))
-  })
-  const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest, size: SIZE }, askAs())
-  assert.ok(blob)
-  await assert.rejects(
-    async () => {
-      for await (const _ of blob.content) await t.upstream[Symbol.asyncDispose]()
-    },
-    { code: 'UPSTREAM_UNREACHABLE' },
-  )
-  assert.equal(ranges(t).length, 1)
-  await assert.rejects(t.upstream.resolve(t.repository, '1', askAs()), {
-    code: 'UPSTREAM_UNREACHABLE',
-  })
-})
-
-test('connections are used again', async () => {
-  await using t = await openUpstreamFixture()
-  for (let count = 0; count < 5; count += 1) {
-    await t.upstream.resolve(t.repository, '1', askAs())
-    await t.upstream.resolve(t.repository, 'absent', askAs())
-    const blob = await t.upstream.blob(t.repository, { digest: t.layerDigest }, askAs())
-    assert.ok(blob)
-    await collect(blob.content)
-  }
-  assert.equal(t.server.connectionCount, 2)
 })

@@ -1,59 +1,13 @@
 import assert from 'node:assert/strict'
 import { utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { test } from 'node:test'
 
-import type { Log } from '../telemetry/log.ts'
-import { silentLog } from '../telemetry/log.ts'
-import { tempDir, type TempDir } from '../testing/temp-dir.ts'
-import { askAs, collect, NODE, openUpstreamFixture } from '../testing/upstream-fixture.ts'
-import { basic, type SeenRequest, type ServerAccess } from '../testing/upstream-server.ts'
-import type { UpstreamOptions } from './open-upstream.ts'
+import { silentLog, type Log } from '../telemetry/log.ts'
+import { askAs, collect, NODE } from '../testing/upstream-fixture.ts'
+import { BASIC, BEARER, CLIENT, inline, openWithLogin } from '../testing/upstream-login.ts'
+import { basic } from '../testing/upstream-server.ts'
 
-const ACCOUNT = { username: 'bob', password: 'canary-password' }
-const BASIC: ServerAccess = { scheme: 'basic', ...ACCOUNT }
-const BEARER: ServerAccess = { scheme: 'bearer', ...ACCOUNT }
-const CLIENT = { kind: 'client', authorization: basic(ACCOUNT) } as const
 const MINUTE_MS = 60_000
-
-interface LoginOptions {
-  readonly access?: ServerAccess
-  /** of the config.json, by the host of the server */
-  readonly login?: (host: string) => object
-  readonly upstream?: UpstreamOptions
-}
-
-const inline = (host: string) => ({
-  auths: { [host]: { auth: Buffer.from(`bob:${ACCOUNT.password}`).toString('base64') } },
-})
-
-/** A registry, and a node with a config.json. */
-async function openWithLogin({ access, login = inline, upstream }: LoginOptions = {}) {
-  const dir: TempDir = await tempDir()
-  const file = join(dir.path, 'config.json')
-  const fixture = await openUpstreamFixture({
-    server: { ...(access && { access }) },
-    upstream: (host) => ({ dockerConfigFile: file, insecureHosts: [host], ...upstream }),
-  })
-  await writeFile(file, JSON.stringify(login(fixture.server.host)))
-  return {
-    ...fixture,
-    file,
-    /** what came since the last call, in short */
-    seen: () => fixture.server.requests.splice(0).map(shortOf),
-    [Symbol.asyncDispose]: async () => {
-      await fixture[Symbol.asyncDispose]()
-      await dir[Symbol.asyncDispose]()
-    },
-  }
-}
-
-function shortOf({ method, url, headers }: SeenRequest): string {
-  const what = /\/(token|manifests|blobs|tags|referrers)\b/.exec(url)?.[1] ?? url
-  const scheme = headers.authorization?.split(' ')[0] ?? 'nobody'
-  const name = headers.authorization?.endsWith('-named') === true ? 'named ' : ''
-  return `${method} ${what} ${name}${scheme}`
-}
 
 for (const identity of [askAs().identity, NODE, CLIENT]) {
   test(`what everybody may read is public, and no credential is sent: ${identity.kind}`, async () => {
@@ -186,128 +140,11 @@ test('a repository that became public is found so after ten minutes', async () =
   assert.equal((await t.upstream.resolve(t.repository, '1', askAs(NODE)))?.access, 'public')
 })
 
-test('a token is used until shortly before it ends', async () => {
-  await using t = await openWithLogin({ access: { ...BEARER, tokenLifetimeS: 120 } })
-  await t.upstream.resolve(t.repository, '1', askAs(NODE))
-  t.seen()
-  t.passMs(100_000)
-  await t.upstream.resolve(t.repository, '1', askAs(NODE))
-  assert.deepEqual(t.seen(), ['HEAD manifests named Bearer'])
-  t.passMs(11_000)
-  await t.upstream.resolve(t.repository, '1', askAs(NODE))
-  assert.deepEqual(t.seen(), ['GET token Basic', 'HEAD manifests named Bearer'])
-})
-
-test('a token that is refused is renewed once', async () => {
-  await using t = await openWithLogin({ access: BEARER })
-  await t.upstream.resolve(t.repository, '1', askAs(NODE))
-  t.seen()
-  t.server.revokeTokens()
-  assert.equal((await t.upstream.resolve(t.repository, '1', askAs(NODE)))?.access, 'private')
-  assert.deepEqual(t.seen(), [
-    'HEAD manifests named Bearer',
-    'GET token Basic',
-    'HEAD manifests named Bearer',
-  ])
-})
-
-test('a registry that answers 401 whatever it is shown is asked a few times, not for ever', async () => {
-  await using t = await openWithLogin({ access: BEARER })
-  t.server.hook = ({ url }, response) => {
-    if (url.startsWith('/token')) return false
-    response.setHeader('www-authenticate', `Bearer realm="http://${t.server.host}/token"`)
-    response.writeHead(401).end()
-    return true
-  }
-  await assert.rejects(t.upstream.resolve(t.repository, '1', askAs(NODE)), {
-    code: 'UPSTREAM_DENIED',
-  })
-  assert.deepEqual(t.seen(), [
-    'HEAD manifests nobody',
-    'GET token nobody',
-    'HEAD manifests Bearer',
-    'GET token Basic',
-    'HEAD manifests named Bearer',
-  ])
-})
-
 test('a wrong password is a refusal', async () => {
   await using t = await openWithLogin({ access: { ...BEARER, password: 'another' } })
   await assert.rejects(t.upstream.resolve(t.repository, '1', askAs(NODE)), {
     code: 'UPSTREAM_DENIED',
   })
-})
-
-test('many questions at once share one token', async () => {
-  await using t = await openWithLogin({ access: BEARER })
-  const answers = await Promise.all(
-    Array.from({ length: 20 }, () => t.upstream.resolve(t.repository, '1', askAs(NODE))),
-  )
-  assert.ok(answers.every((answer) => answer?.access === 'private'))
-  assert.equal(
-    t.server.requests.filter((request) => shortOf(request) === 'GET token Basic').length,
-    1,
-  )
-})
-
-test('a token request goes on when the one who caused it leaves', async () => {
-  await using t = await openWithLogin({ access: BEARER })
-  const asked = Promise.withResolvers<void>()
-  const goOn = Promise.withResolvers<void>()
-  t.server.hook = async ({ url }) => {
-    if (!url.startsWith('/token')) return false
-    asked.resolve()
-    await goOn.promise
-    return false
-  }
-  const controller = new AbortController()
-  const left = t.upstream.resolve(t.repository, '1', { identity: NODE, signal: controller.signal })
-  await asked.promise
-  const stays = t.upstream.resolve(t.repository, '1', askAs(NODE))
-  controller.abort(new Error('enough'))
-  await assert.rejects(left, { message: 'enough' })
-  goOn.resolve()
-  assert.equal((await stays)?.access, 'private')
-})
-
-test('an identity token is exchanged by POST', async () => {
-  await using t = await openWithLogin({
-    access: { ...BEARER, refreshToken: 'canary-refresh' },
-    login: (host) => ({ auths: { [host]: { identitytoken: 'canary-refresh' } } }),
-  })
-  assert.equal((await t.upstream.resolve(t.repository, '1', askAs(NODE)))?.access, 'private')
-  const exchange = t.server.requests.find(({ method }) => method === 'POST')
-  assert.deepEqual(Object.fromEntries(new URLSearchParams(exchange?.body)), {
-    grant_type: 'refresh_token',
-    client_id: 'ddocker',
-    scope: 'repository:team/app:pull',
-    service: 'test-registry',
-    refresh_token: 'canary-refresh',
-  })
-})
-
-test('a registry token is shown to the registry, and to no token service', async () => {
-  await using t = await openWithLogin({
-    access: BEARER,
-    login: (host) => ({ auths: { [host]: { registrytoken: 'canary-token' } } }),
-  })
-  t.server.hook = ({ headers, url }, response) => {
-    if (url.startsWith('/token') || headers.authorization !== 'Bearer canary-token') return false
-    response.setHeader('docker-content-digest', t.manifestDigest)
-    response
-      .writeHead(200, {
-        'content-type': 'application/vnd.oci.image.manifest.v1+json',
-        'content-length': 9,
-      })
-      .end()
-    return true
-  }
-  assert.equal((await t.upstream.resolve(t.repository, '1', askAs(NODE)))?.access, 'private')
-  const tokens = t.server.requests.filter(({ url }) => url.startsWith('/token'))
-  assert.deepEqual(
-    tokens.map(({ headers }) => headers.authorization),
-    [undefined],
-  )
 })
 
 test('what one client opened is not open for another', async () => {
@@ -321,25 +158,6 @@ test('what one client opened is not open for another', async () => {
     code: 'UPSTREAM_DENIED',
   })
   await assert.rejects(t.upstream.resolve(t.repository, '1', askAs()), { code: 'UPSTREAM_DENIED' })
-})
-
-test('a scope of another repository is not asked for', async () => {
-  await using t = await openWithLogin({ access: BEARER })
-  t.server.hook = ({ url }, response) => {
-    if (url.startsWith('/token')) return false
-    const realm = `Bearer realm="http://${t.server.host}/token"`
-    response.setHeader('www-authenticate', `${realm},scope="repository:other/secret:pull,push aws"`)
-    response.writeHead(401).end()
-    return true
-  }
-  await assert.rejects(t.upstream.resolve(t.repository, '1', askAs(NODE)))
-  const scopes = t.server.requests
-    .filter(({ url }) => url.startsWith('/token'))
-    .map(({ url }) => new URL(url, 'http://x').searchParams.getAll('scope'))
-  assert.deepEqual(scopes, [
-    ['repository:team/app:pull', 'aws'],
-    ['repository:team/app:pull', 'aws'],
-  ])
 })
 
 test('429 to everybody is met with the credential, without a wait', async () => {

@@ -5,6 +5,7 @@ import { digestOf, type Digest } from '../oci/digest.ts'
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { askAs, openUpstreamFixture, type UpstreamFixture } from '../testing/upstream-fixture.ts'
+import { imageManifest } from '../testing/upstream-server.ts'
 
 const ABSENT = digestOf('absent')
 
@@ -120,11 +121,16 @@ test('a manifest whose type the registry does not know has the type that it says
   assert.equal(found?.mediaType, MEDIA_TYPES.ociManifest)
 })
 
+const OTHER_MANIFEST = imageManifest(Buffer.from('{}'), Buffer.from('other'))
 const OTHER = Buffer.from('{"schemaVersion":2}')
 const FAULTS: readonly [string, (answer: Required<Answer>) => Answer][] = [
   [
     'other bytes',
     ({ headers }) => ({ headers: { ...headers, 'content-length': OTHER.length }, body: OTHER }),
+  ],
+  [
+    'other bytes, and no digest in its header',
+    () => ({ headers: { 'content-type': MEDIA_TYPES.ociManifest }, body: OTHER_MANIFEST }),
   ],
   ['one bit that flipped', ({ body }) => ({ body: flip(Buffer.from(body)) })],
   [

@@ -112,7 +112,10 @@ export class PushBackend implements RegistryBackend {
     const digest = isSha512Digest(stated) ? await this.content.digestOf(stated) : stated
     const isAlone = name.scope !== 'upstream' || (!hasUpstream && !isMirrored)
     const isOurs = isAlone || (await this.#isPushedTo(request))
-    if (!isOurs) return inner.referrers?.(request, asked)
+    if (!isOurs) {
+      const told = await inner.referrers?.(request, asked)
+      if (told || !isAskedAsRegistry(request)) return told
+    }
     const found = [
       ...(await view.referrers(name, stated)),
       ...(digest ? await view.referrers(name, digest) : []),
@@ -166,6 +169,14 @@ export class PushBackend implements RegistryBackend {
     }
     return entries
   }
+}
+
+/**
+ * Whether a client takes this node for the registry itself, which answers with a list, if only an empty one: it named
+ * no upstream, neither by `ns` nor by a host. Engines that have this node as their mirror do the one or the other.
+ */
+function isAskedAsRegistry({ name, isMirrored }: RepositoryRequest): boolean {
+  return isMirrored !== true && name.registry === 'docker.io'
 }
 
 /** A client that was told that a blob can be had waits for its manifest as long as this. */

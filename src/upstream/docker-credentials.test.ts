@@ -105,6 +105,9 @@ test('a helper that fails is logged once and means no login', async () => {
 test('a config.json that changes is read again, and its helpers are asked again', async () => {
   await using t = await openLogins({ credsStore: 'store' })
   assert.equal(await t.userOf('quay.io'), 'store')
+  await writeFile(t.file, JSON.stringify({ credsStore: 'store', auths: {} }))
+  assert.equal(await t.userOf('quay.io'), 'store')
+  assert.equal((await t.asked()).length, 2)
   await writeFile(t.file, JSON.stringify({ credHelpers: { 'quay.io': 'host' } }))
   assert.equal(await t.userOf('quay.io'), 'host')
   await writeFile(t.file, 'broken')

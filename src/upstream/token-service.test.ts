@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
+import { isOperationError } from '../errors.ts'
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
 import {
   ACCOUNT,
@@ -126,4 +127,50 @@ test('a token service that redirects to another host does not pass the credentia
   )
   assert.ok(other.requests.length > 0)
   assert.ok(other.requests.every(({ headers }) => headers.authorization === undefined))
+})
+
+for (const answer of [
+  '{"token":"two\\nlines"}',
+  '{"token":""}',
+  '{"token":7}',
+  '{}',
+  '[]',
+  'token',
+]) {
+  test(`a token service that answers ${answer} is faulty`, async () => {
+    await using t = await openUpstreamFixture({
+      server: { access: { scheme: 'bearer', ...ACCOUNT } },
+    })
+    t.server.hook = ({ url }, response) => {
+      if (!url.startsWith('/token')) return false
+      response.end(answer)
+      return true
+    }
+    await assert.rejects(t.upstream.resolve(t.repository, '1', askAs(CLIENT)), {
+      code: 'UPSTREAM_FAULTY',
+      message: `registry ${t.server.host}: its token service answers without a usable token`,
+    })
+  })
+}
+
+test('a token service that fails is unreachable, and one that is busy is known to be', async () => {
+  await using t = await openUpstreamFixture({
+    server: { access: { scheme: 'bearer', ...ACCOUNT } },
+  })
+  for (const [status, reason] of [
+    [500, 'server'],
+    [429, 'busy'],
+  ] as const) {
+    t.server.hook = ({ url }, response) => {
+      if (!url.startsWith('/token')) return false
+      response.writeHead(status, { 'retry-after': '60' }).end()
+      return true
+    }
+    const asked = t.upstream.resolve(t.repository, '1', askAs())
+    await assert.rejects(asked, (thrown) => {
+      assert.ok(isOperationError(thrown, 'UPSTREAM_UNREACHABLE'))
+      assert.equal(thrown.details['reason'], reason)
+      return true
+    })
+  }
 })

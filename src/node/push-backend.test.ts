@@ -17,14 +17,17 @@ const { signal } = new AbortController()
 const subject = digestOf('subject')
 
 /** The push side in front of a backend that has an upstream, which tells `told` for every name. */
-async function openBackend({ told }: { told?: ReferrerEntry[] } = {}) {
+async function openBackend({ told }: { told?: ReferrerEntry[] | Error } = {}) {
   await using stack = new AsyncDisposableStack()
   const { path } = stack.use(await tempDir())
   const store = stack.use(await DiskBlobStore.open({ dataDir: path }))
   const places = { path: join(path, 'catalog'), recordsPath: join(path, 'records') }
   const catalog = stack.use(await Catalog.open(places))
   const inner = new MemoryRegistryBackend()
-  inner.referrers = async () => told
+  inner.referrers = async () => {
+    if (told instanceof Error) throw told
+    return told
+  }
   const backend = new PushBackend({
     inner,
     content: {} as RegistryContent,
@@ -66,4 +69,11 @@ test('speaks for a repository that was pushed to, and lets upstream speak for th
   await open.catalog.pushed.hold('ghcr.io/team/app', digestOf('blob'))
   assert.deepEqual(await open.referrers('ghcr.io/team/app'), [])
   assert.deepEqual(await open.referrers('team/app', 'ghcr.io'), told)
+})
+
+test('has a list of its own while upstream cannot be reached, but not as a mirror', async () => {
+  await using open = await openBackend({ told: new Error('unreachable') })
+  assert.deepEqual(await open.referrers('conformance/repo1'), [])
+  await assert.rejects(open.referrers('team/app', 'docker.io'), /unreachable/)
+  await assert.rejects(open.referrers('ghcr.io/team/app'), /unreachable/)
 })

@@ -50,6 +50,11 @@ interface PushBackendOptions {
   readonly nodeId: string
 }
 
+// How long upstream may take to list referrers, where this node has an answer of its own.
+const UPSTREAM_REFERRERS_MS = 10_000
+// A client that was told that a blob can be had waits for its manifest as long as this.
+const FETCH_MS = 10 * 60_000
+
 /**
  * The repositories that clients pushed to, in front of everything else: what was pushed is served, what was deleted
  * is not, and this node speaks for them like a registry. What was pushed to a name with an upstream counts before
@@ -113,8 +118,9 @@ export class PushBackend implements RegistryBackend {
     const isAlone = name.scope !== 'upstream' || (!hasUpstream && !isMirrored)
     const isOurs = isAlone || (await this.#isPushedTo(request))
     if (!isOurs) {
-      const told = await inner.referrers?.(request, asked)
-      if (told || !isAskedAsRegistry(request)) return told
+      if (!isAskedAsRegistry(request)) return inner.referrers?.(request, asked)
+      const told = await this.#toldUpstream(request, asked)
+      if (told) return told
     }
     const found = [
       ...(await view.referrers(name, stated)),
@@ -122,6 +128,20 @@ export class PushBackend implements RegistryBackend {
       ...(digest ? await this.#taggedReferrers({ name, digest }, asked) : []),
     ]
     return [...new Map(found.toReversed().map((entry) => [entry['digest'], entry])).values()]
+  }
+
+  /** undefined where upstream cannot be reached too: what is not known to anybody is no failure here. */
+  async #toldUpstream(
+    request: Parameters<NonNullable<RegistryBackend['referrers']>>[0],
+    asked: Asked,
+  ): Promise<readonly ReferrerEntry[] | undefined> {
+    const signal = deadline(UPSTREAM_REFERRERS_MS, asked.signal)
+    try {
+      return await this.#options.inner.referrers?.(request, { ...asked, signal })
+    } catch {
+      asked.signal.throwIfAborted()
+      return undefined
+    }
   }
 
   /** A client that names the upstream means what is there. */
@@ -178,9 +198,6 @@ export class PushBackend implements RegistryBackend {
 function isAskedAsRegistry({ name, isMirrored }: RepositoryRequest): boolean {
   return isMirrored !== true && name.registry === 'docker.io'
 }
-
-/** A client that was told that a blob can be had waits for its manifest as long as this. */
-const FETCH_MS = 10 * 60_000
 
 /** Everything of the push side, in front of `inner`. */
 export function openPushBackend({

@@ -136,14 +136,17 @@ async function pullFromUpstream(
   { stage, one, nameOf }: EngineProofContext<PullClient>,
   pull: Pull,
 ): Promise<void> {
-  await assertFromUpstream(stage, pull, async () => await pullBy(one, pull, nameOf))
+  const name = nameOf(pull.registry, pull.repository)
+  await assertFromUpstream(stage, pull, async () => await one.pull(name))
 }
 
 async function pullFromPeers(
   { stage, two, nameOf }: EngineProofContext<PullClient>,
   pull: Pull,
 ): Promise<void> {
-  await assertFromPeers(stage, pull, async () => await pullBy(two, pull, nameOf))
+  const name = nameOf(pull.registry, pull.repository)
+  await assertFromPeers(stage, pull, async () => await two.pull(name))
+  await assertFiles(two, name, pull.image)
 }
 
 async function pullWithoutUpstream(
@@ -169,7 +172,9 @@ async function pullWithoutNode(
 ): Promise<void> {
   const upstream = stage.upstreams[pull.registry]
   const since = await upstream.mark()
-  await pullBy(one, pull, nameOf)
+  const name = nameOf(pull.registry, pull.repository)
+  await one.pull(name)
+  await assertFiles(one, name, pull.image)
   const requests = await upstream.requests(since)
   assert.deepEqual(
     requests.filter(({ userAgent }) => NODE_AGENT.test(userAgent)),
@@ -178,15 +183,13 @@ async function pullWithoutNode(
   assert.ok(requests.length > pull.image.layers.length, `${requests.length} requests`)
 }
 
-/** Pulls an image and, where the client runs containers, compares every file of it. */
-async function pullBy(
+/** Compares every file of an image that was pulled, where the client runs containers. */
+async function assertFiles(
   client: PullClient,
-  { registry, repository, image }: Pull,
-  nameOf: EngineProofContext<PullClient>['nameOf'],
+  name: string,
+  { filesOutput }: UpstreamImage,
 ): Promise<void> {
-  const name = nameOf(registry, repository)
-  await client.pull(name)
-  if (client.files) assert.equal(await client.files(name), image.filesOutput, name)
+  if (client.files) assert.equal(await client.files(name), filesOutput, name)
 }
 
 /** Proves that `FROM` of a Dockerfile is like a pull, with both builders of Docker. */

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
+import { endianness } from 'node:os'
 
 import { SingleFlight } from '../support/single-flight.ts'
 
@@ -9,6 +10,10 @@ const REMOTE_COLUMN = 2
 const STATE_COLUMN = 3
 const UID_COLUMN = 7
 const ESTABLISHED = '01'
+const MAPPED_PREFIX = /^::ffff:/i
+const IPV6_LOOPBACK = `${'0'.repeat(31)}1`
+const IPV6_MAPPED = `${'0'.repeat(20)}ffff`
+const LOOPBACK_NET = 127
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6']
 
 /**
@@ -22,9 +27,9 @@ export class ClientUsers {
   async userOf(socket: Socket): Promise<number | undefined> {
     const known = this.#known.get(socket)
     if (known !== undefined) return known
-    const { remotePort, localPort } = socket
-    if (remotePort === undefined || localPort === undefined) return undefined
-    const key = `${remotePort} ${localPort}`
+    const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = socket
+    const client = endpointKey(remoteAddress.replace(MAPPED_PREFIX, ''), remotePort)
+    const key = `${client} ${endpointKey(localAddress.replace(MAPPED_PREFIX, ''), localPort)}`
     const users = await this.#reading.run('all', readTables)
     // The tables that were being read may be older than the connection: the next ones are not.
     const user = users.get(key) ?? (await this.#reading.run('all', readTables)).get(key)
@@ -33,7 +38,10 @@ export class ClientUsers {
   }
 }
 
-/** The user of every connection between two ports of loopback, by `<port> <port it leads to>`. */
+/**
+ * The user of every connection on loopback, by its endpoint and the one that it leads to. The addresses count as
+ * well: from another one of 127.0.0.0/8 anybody may use a port that a connection of root has.
+ */
 async function readTables(): Promise<Map<string, number>> {
   const users = new Map<string, number>()
   for (const path of TABLES) {
@@ -43,20 +51,32 @@ async function readTables(): Promise<Map<string, number>> {
       if (columns[STATE_COLUMN] !== ESTABLISHED) continue
       const [local, remote] = [columns[LOCAL_COLUMN], columns[REMOTE_COLUMN]].map(endpointOf)
       const user = Number(columns[UID_COLUMN])
-      if (!local?.isLoopback || !remote?.isLoopback || !Number.isInteger(user)) continue
-      users.set(`${local.port} ${remote.port}`, user)
+      if (!local || !remote || !Number.isInteger(user)) continue
+      users.set(`${local} ${remote}`, user)
     }
   }
   return users
 }
 
-function endpointOf(column: string | undefined): { isLoopback: boolean; port: number } | undefined {
-  const [address = '', port = ''] = column?.split(':') ?? []
-  // Addresses are words in the byte order of the host.
-  const isIPv4 = address.length === 8 && (address.startsWith('7F') || address.endsWith('7F'))
-  const isIPv6 =
-    address === '00000000000000000000000001000000' ||
-    address === '00000000000000000000000000000001' ||
-    /^0{16}(?:FFFF0000|0000FFFF)(?:[0-9A-F]{6}7F|7F[0-9A-F]{6})$/.test(address)
-  return { isLoopback: isIPv4 || isIPv6, port: Number.parseInt(port, 16) }
+/** An address of loopback with its port; undefined for others. */
+function endpointOf(column: string | undefined): string | undefined {
+  const [hex = '', port = ''] = column?.split(':') ?? []
+  const address = addressOf(hex)
+  return address === undefined ? undefined : endpointKey(address, Number.parseInt(port, 16))
+}
+
+function endpointKey(address: string, port: number): string {
+  return `${address} ${port}`
+}
+
+/** Addresses stand there as words of 32 bits, each in the byte order of this host. */
+function addressOf(hex: string): string | undefined {
+  const bytes = Buffer.from(hex, 'hex')
+  if (bytes.length !== 4 && bytes.length !== 16) return undefined
+  if (endianness() === 'LE') bytes.swap32()
+  const text = bytes.toString('hex')
+  if (text === IPV6_LOOPBACK) return '::1'
+  const isIPv4 = bytes.length === 4 || text.startsWith(IPV6_MAPPED)
+  const last = bytes.subarray(-4)
+  return isIPv4 && last[0] === LOOPBACK_NET ? last.join('.') : undefined
 }

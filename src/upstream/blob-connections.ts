@@ -1,8 +1,9 @@
 import { connect as connectPlain, isIP, type LookupFunction } from 'node:net'
-import { connect as connectSecure } from 'node:tls'
+import { connect as connectSecure, type ConnectionOptions } from 'node:tls'
 
 import { abortable } from '../support/deadline.ts'
 import { BodySocket, type OpenSocket } from './body-socket.ts'
+import { chunkedBody } from './chunked-body.ts'
 import type { AnswerBody } from './http-answer.ts'
 import type { ResponseHead } from './response-head.ts'
 
@@ -28,7 +29,7 @@ const MAX_IDLE = 8
 // RFC 9110, 5.5: what a header value must not hold
 const UNSAFE = /[\0\r\n]/
 
-/** Connections for bodies of known length; idle ones are used again. */
+/** Connections for bodies that may be long; idle ones are used again. */
 export class BlobConnections {
   readonly #options: BlobConnectionsOptions
   readonly #idle = new Map<string, { socket: BodySocket; timer: NodeJS.Timeout }[]>()
@@ -40,10 +41,9 @@ export class BlobConnections {
   }
 
   /**
-   * @returns undefined where the end of the body is not told by a Content-Length: the stock client is to ask again
    * @throws SyntaxError it is not HTTP/1.1; errors of the socket; the reason of the signal
    */
-  async get(request: BlobRequest): Promise<{ head: ResponseHead; body: AnswerBody } | undefined> {
+  async get(request: BlobRequest): Promise<{ head: ResponseHead; body: AnswerBody }> {
     const reused = this.#takeIdle(request)
     if (reused) {
       try {
@@ -59,13 +59,13 @@ export class BlobConnections {
 
   close(): void {
     this.#isClosed = true
-    for (const socket of this.#all) socket.destroy()
+    for (const socket of this.#all) socket.destroy(closed())
   }
 
   async #exchange(
     socket: BodySocket,
     request: BlobRequest,
-  ): Promise<{ head: ResponseHead; body: AnswerBody } | undefined> {
+  ): Promise<{ head: ResponseHead; body: AnswerBody }> {
     const { url, headers, signal } = request
     try {
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
@@ -74,10 +74,6 @@ export class BlobConnections {
       }
       const text = `GET ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\n${lines.join('')}\r\n`
       const head = await inTime(socket.exchange(text), this.#options.headersMs, signal)
-      if (head.contentLength === undefined && head.status !== 204 && head.status !== 304) {
-        this.#end(socket)
-        return undefined
-      }
       return { head, body: this.#bodyOf(socket, head, request) }
     } catch (error) {
       this.#end(socket)
@@ -101,7 +97,8 @@ export class BlobConnections {
     async function* chunks(): AsyncGenerator<Buffer, void, void> {
       let isWhole = false
       try {
-        for (let bytes = await socket.next(); bytes; bytes = await socket.next()) yield bytes
+        if (head.isChunked) yield* chunkedBody(() => socket.next())
+        else for (let bytes = await socket.next(); bytes; bytes = await socket.next()) yield bytes
         isWhole = true
       } finally {
         if (isWhole) keep()
@@ -111,15 +108,16 @@ export class BlobConnections {
     return {
       [Symbol.asyncIterator]: () => chunks(),
       destroy: leave,
-      async dump({ limit }) {
-        if ((head.contentLength ?? 0) > limit) leave()
-        else for await (const _ of chunks());
+      dump: async ({ limit, signal: giveUp }) => {
+        if (head.bodyLength > limit) return leave()
+        const end = chunks()
+        for (let more = true; more;) more = (await abortable(end.next(), giveUp)).done !== true
       },
     }
   }
 
   async #open(request: BlobRequest): Promise<BodySocket> {
-    if (this.#isClosed) throw Object.assign(new Error('closed'), { code: 'UND_ERR_CLOSED' })
+    if (this.#isClosed) throw closed()
     const { url, signal } = request
     const socket = new BodySocket(this.#opener(request))
     this.#all.add(socket)
@@ -151,7 +149,7 @@ export class BlobConnections {
         rejectUnauthorized: true,
         ...(authorities && { ca: [...authorities] }),
         ...options,
-      } as Parameters<typeof connectSecure>[0])
+      } satisfies ConnectionOptions & Parameters<OpenSocket>[0])
   }
 
   #takeIdle({ key }: BlobRequest): BodySocket | undefined {
@@ -179,6 +177,10 @@ export class BlobConnections {
     socket.destroy()
     this.#all.delete(socket)
   }
+}
+
+function closed(): Error {
+  return Object.assign(new Error('this node is closing'), { code: 'UND_ERR_CLOSED' })
 }
 
 /** @throws an error with the code ETIMEDOUT; the reason of the signal */

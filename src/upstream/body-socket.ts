@@ -15,9 +15,9 @@ const MAX_WAITING_BYTES = 2 * SLAB_BYTES
 const FLUSH_MS = 50
 
 /**
- * One connection to a registry that brings bodies of known length. Bytes are read straight into large buffers,
- * which then belong to the reader: the stock client hands out a stream chunk of its own for every 64 KiB, and takes five
- * times as long for it.
+ * One connection to a registry, for bodies that may be long. Bytes are read straight into large buffers, which then
+ * belong to the reader: the stock client hands out a stream chunk of its own for every 64 KiB, and takes five times as
+ * long for it.
  */
 export class BodySocket {
   readonly #socket: Socket
@@ -26,14 +26,16 @@ export class BodySocket {
   #given = 0
   /** bytes of the slab that are here */
   #filled = 0
-  #flushedAtMs = 0
-  #isInBody = false
-  /** of the body, that have yet to come */
+  #flushTimer: NodeJS.Timeout | undefined
+  #head: ResponseHead | undefined
+  /** of the body, that have yet to come; Infinity where its end is told by other means */
   #missing = 0
   #ready: Buffer[] = []
   #readyBytes = 0
   #failure: Error | undefined
+  #isPaused = false
   #wake: () => void = () => {}
+  readonly #failed = Promise.withResolvers<never>()
 
   constructor(open: OpenSocket) {
     this.#socket = open({
@@ -42,9 +44,11 @@ export class BodySocket {
         callback: (bytes) => this.#onRead(bytes),
       },
     })
+    this.#failed.promise.catch(() => undefined)
     this.#socket.setNoDelay(true)
     this.#socket.on('error', (error) => this.#fail(error))
-    this.#socket.on('close', () => this.#fail(brokenOff()))
+    this.#socket.on('end', () => this.#fail(endOfConnection()))
+    this.#socket.on('close', () => this.#fail(endOfConnection()))
   }
 
   /** Whether the connection can take another request. */
@@ -52,8 +56,9 @@ export class BodySocket {
     return this.#failure === undefined
   }
 
-  get isConnecting(): boolean {
-    return this.#socket.connecting
+  /** Rejects when the connection fails. */
+  get failed(): Promise<never> {
+    return this.#failed.promise
   }
 
   /** Called when the connection is there, TLS included. */
@@ -62,32 +67,33 @@ export class BodySocket {
   }
 
   /**
-   * Sends a request and waits for the head of its answer. @throws SyntaxError, and what the connection failed with
+   * Sends a request and waits for the head of its answer.
+   * @throws SyntaxError it is not HTTP/1.1; what the connection failed with
    */
   async exchange(request: string): Promise<ResponseHead> {
-    this.#isInBody = false
+    this.#head = undefined
     this.#socket.write(request, 'latin1')
     for (;;) {
-      const head = readResponseHead(this.#slab.subarray(0, this.#filled))
-      if (head) {
-        this.#beginBody(head)
-        return head
-      }
-      if (this.#filled === SLAB_BYTES) throw new SyntaxError('its head has no end')
+      if (this.#head) return this.#head
       await this.#changed()
     }
   }
 
-  /** The next bytes of the body; undefined at its end. @throws what the connection failed with */
+  /**
+   * The next bytes of the body as they are on the wire; undefined at its end.
+   * @throws what the connection failed with before it
+   */
   async next(): Promise<Buffer | undefined> {
     for (;;) {
       const bytes = this.#ready.shift()
       if (bytes) {
         this.#readyBytes -= bytes.length
-        if (this.#readyBytes < MAX_WAITING_BYTES) this.#socket.resume()
+        this.#readOn()
         return bytes
       }
       if (this.#missing === 0) return undefined
+      const isEnd = this.#missing === Infinity && isEndOfConnection(this.#failure)
+      if (isEnd) return undefined
       await this.#changed()
     }
   }
@@ -104,49 +110,60 @@ export class BodySocket {
   }
 
   destroy(error?: Error): void {
-    this.#fail(error ?? brokenOff())
+    this.#fail(error ?? endOfConnection())
     this.#socket.destroy()
   }
 
   #onRead(bytes: number): boolean {
     this.#filled += bytes
-    if (!this.#isInBody) {
-      this.#wake()
-      return true
+    if (!this.#head) this.#readHead()
+    else this.#onBody(bytes)
+    this.#isPaused = this.#readyBytes >= MAX_WAITING_BYTES && this.#missing > 0
+    return !this.#isPaused
+  }
+
+  #readHead(): void {
+    try {
+      const head = readResponseHead(this.#slab.subarray(0, this.#filled))
+      if (head) this.#beginBody(head)
+      else if (this.#filled === SLAB_BYTES) throw new SyntaxError('its head has no end')
+    } catch (error) {
+      this.destroy(error as Error)
     }
-    this.#missing -= bytes
-    if (this.#missing < 0) {
-      this.destroy(new SyntaxError('it sends more than its Content-Length says'))
-      return false
-    }
-    const isDue = performance.now() - this.#flushedAtMs > FLUSH_MS
-    if (this.#filled === SLAB_BYTES || this.#missing === 0 || isDue) this.#flush()
-    return this.#readyBytes < MAX_WAITING_BYTES
   }
 
   /** What came with the head is moved to the front of a slab of its own, so that slabs begin where pieces begin. */
-  #beginBody({ length, contentLength = 0 }: ResponseHead): void {
-    const early = this.#slab.subarray(length, this.#filled)
-    this.#isInBody = true
-    this.#missing = contentLength - early.length
+  #beginBody(head: ResponseHead): void {
+    const early = this.#slab.subarray(head.length, this.#filled)
+    this.#head = head
+    this.#missing = head.bodyLength
     this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
     early.copy(this.#slab)
     this.#given = 0
     this.#filled = early.length
-    this.#flushedAtMs = performance.now()
-    if (this.#missing < 0) {
-      this.destroy(new SyntaxError('it sends more than its Content-Length says'))
-    } else if (this.#missing === 0) this.#flush()
+    this.#onBody(early.length)
+    this.#wake()
   }
 
+  #onBody(bytes: number): void {
+    this.#missing -= bytes
+    if (this.#missing < 0) {
+      this.destroy(new SyntaxError('it sends more than its Content-Length says'))
+    } else if (this.#filled === SLAB_BYTES || this.#missing === 0) this.#flush()
+    else this.#flushTimer ??= setTimeout(() => this.#flush(), FLUSH_MS)
+  }
+
+  /** What is here is the reader's from now on. */
   #flush(): void {
+    clearTimeout(this.#flushTimer)
+    this.#flushTimer = undefined
     if (this.#filled > this.#given) {
       const bytes = this.#slab.subarray(this.#given, this.#filled)
       this.#ready.push(bytes)
       this.#readyBytes += bytes.length
     }
     this.#given = this.#filled
-    this.#flushedAtMs = performance.now()
+    // Only as the socket asks for the next buffer anyway: this is called with what it has just filled.
     if (this.#filled === SLAB_BYTES || this.#missing === 0) {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
       this.#given = 0
@@ -155,8 +172,18 @@ export class BodySocket {
     this.#wake()
   }
 
+  #readOn(): void {
+    if (!this.#isPaused || this.#readyBytes >= MAX_WAITING_BYTES) return
+    this.#isPaused = false
+    this.#socket.resume()
+  }
+
   #fail(error: Error): void {
-    this.#failure ??= error
+    if (this.#failure) return
+    this.#failure = error
+    this.#failed.reject(error)
+    // What came before is right, and need not come again.
+    if (this.#head) this.#flush()
     this.#wake()
   }
 
@@ -166,10 +193,13 @@ export class BodySocket {
     this.#wake = resolve
     await promise
     this.#wake = () => {}
-    if (this.#failure && this.#ready.length === 0) throw this.#failure
   }
 }
 
-function brokenOff(): Error {
+function endOfConnection(): Error {
   return Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })
+}
+
+function isEndOfConnection(error: Error | undefined): boolean {
+  return error !== undefined && 'code' in error && error.code === 'ECONNRESET'
 }

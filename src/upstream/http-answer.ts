@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import { setImmediate as settled } from 'node:timers/promises'
 
 import { OperationError } from '../errors.ts'
@@ -7,8 +6,11 @@ import { failureOf, faulty, unreachable } from './failures.ts'
 
 type HeaderValues = Readonly<Record<string, string | string[] | undefined>>
 
-/** The part of undici's body that is used. */
-export type AnswerBody = Readable & {
+/** The bytes of an answer; they are read once. */
+export interface AnswerBody extends AsyncIterable<Buffer> {
+  /** Ends the connection; whoever reads fails with the error. */
+  destroy(error?: Error): unknown
+  /** Reads and drops what is left. */
   dump(options: { limit: number; signal: AbortSignal }): Promise<void>
 }
 
@@ -40,8 +42,6 @@ export class HttpAnswer {
     this.url = parts.url
     this.status = parts.status
     this.#parts = parts
-    // an error that comes before anybody reads is found again by who reads
-    parts.body.on('error', () => undefined)
   }
 
   get isSuccess(): boolean {
@@ -77,7 +77,7 @@ export class HttpAnswer {
     try {
       for await (const chunk of body) {
         isWaiting = false
-        yield chunk as Buffer
+        yield chunk
         isWaiting = true
         timer.refresh()
       }

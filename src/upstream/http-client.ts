@@ -2,7 +2,8 @@ import { Agent, Pool, type Dispatcher } from 'undici'
 
 import { VERSION } from '../version.ts'
 import type { AddressGuard, Reach } from './address-guard.ts'
-import { failureOf, unreachable } from './failures.ts'
+import { BlobConnections } from './blob-connections.ts'
+import { failureOf, faulty, unreachable } from './failures.ts'
 import { HttpAnswer } from './http-answer.ts'
 
 export interface HttpTimes {
@@ -36,32 +37,62 @@ const CONNECTIONS_PER_HOST = 64
 const KEEP_ALIVE_MS = 15_000
 const MAX_HEADER_BYTES = 64 * 1024
 const READ_AHEAD_BYTES = 256 * 1024
+const FIXED_HEADERS = { 'user-agent': `ddocker/${VERSION}`, 'accept-encoding': 'identity' }
 
 /** One exchange of HTTP/1.1 at a time: no redirects, no decompression, no cookies, only checked addresses. */
 export class HttpClient implements AsyncDisposable {
   readonly #options: HttpClientOptions
   /** a socket that was opened with one reach is not used for another */
   readonly #agents = new Map<string, Agent>()
+  readonly #blobs: BlobConnections
   #isClosed = false
 
   constructor(options: HttpClientOptions) {
     this.#options = options
+    this.#blobs = new BlobConnections({ ...options.times, authorities: options.authorities })
   }
 
   /**
    * @throws OperationError UPSTREAM_UNREACHABLE, UPSTREAM_FAULTY, UPSTREAM_ADDRESS_REFUSED; the reason of the signal
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
-    const { url, method, headers, body, signal } = request
+    const { url, method, kind, signal } = request
     signal.throwIfAborted()
     if (this.#isClosed) throw unreachable(url, 'closed', 'this node is closing')
     this.#options.guard.check(url, request.reach)
+    return kind === 'blob' && method === 'GET' ? this.#getBlob(request) : this.#sendStock(request)
+  }
+
+  /** A body that may be long, read without copies. */
+  async #getBlob(request: HttpRequest): Promise<HttpAnswer> {
+    const { url, headers, reach, signal } = request
+    const { guard, times } = this.#options
+    try {
+      const { head, body } = await this.#blobs.get({
+        url,
+        signal,
+        headers: { ...FIXED_HEADERS, ...headers },
+        key: `${url.origin} ${reach}`,
+        lookup: guard.lookupFor(new URL(url.origin), reach),
+      })
+      return new HttpAnswer({ url, signal, bodyIdleMs: times.bodyIdleMs, body, ...head })
+    } catch (thrown) {
+      signal.throwIfAborted()
+      if (thrown instanceof SyntaxError) {
+        throw faulty(url, `its answer is not HTTP/1.1: ${thrown.message}`)
+      }
+      throw failureOf(thrown, url)
+    }
+  }
+
+  async #sendStock(request: HttpRequest): Promise<HttpAnswer> {
+    const { url, method, headers, body, signal } = request
     try {
       const answer = await this.#agentFor(request).request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        headers: { 'user-agent': `ddocker/${VERSION}`, 'accept-encoding': 'identity', ...headers },
+        headers: { ...FIXED_HEADERS, ...headers },
         ...(body !== undefined && { body }),
         signal,
         highWaterMark: READ_AHEAD_BYTES,
@@ -69,6 +100,8 @@ export class HttpClient implements AsyncDisposable {
         reset: false,
       })
       const { bodyIdleMs } = this.#options.times
+      // an error that comes before anybody reads is found again by who reads
+      answer.body.on('error', () => undefined)
       return new HttpAnswer({
         url,
         status: answer.statusCode,
@@ -86,6 +119,7 @@ export class HttpClient implements AsyncDisposable {
   /** Ends all connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
+    this.#blobs.close()
     await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()))
   }
 

@@ -7,8 +7,9 @@ export interface ResponseHead {
   readonly length: number
   /** whether another request may follow on the connection */
   readonly isKept: boolean
-  /** of the body; undefined where its end is told by other means */
-  readonly contentLength: number | undefined
+  /** of the body on the wire; Infinity where its end is told by other means */
+  readonly bodyLength: number
+  readonly isChunked: boolean
 }
 
 const END = Buffer.from('\r\n\r\n')
@@ -46,18 +47,32 @@ function parseHead(text: string, length: number): ResponseHead {
     const known = headers[key]
     headers[key] = known === undefined ? value : [known, value].flat()
   }
+  const code = Number(status[2])
+  const bodyLength = code === 204 || code === 304 ? 0 : bodyLengthOf(headers)
   return {
-    status: Number(status[2]),
+    status: code,
     headers,
     length,
-    isKept: status[1] === '1' && !/close/i.test(String(headers['connection'] ?? '')),
-    contentLength: contentLengthOf(headers),
+    isKept: bodyLength !== Infinity && status[1] === '1' && !isClosing(headers),
+    bodyLength,
+    isChunked: headers['transfer-encoding'] !== undefined,
   }
 }
 
-function contentLengthOf(headers: ResponseHead['headers']): number | undefined {
-  const value = headers['content-length']
-  if (headers['transfer-encoding'] !== undefined || value === undefined) return undefined
+function isClosing(headers: ResponseHead['headers']): boolean {
+  return /close/i.test(String(headers['connection'] ?? ''))
+}
+
+/** RFC 9112, 6.3. */
+function bodyLengthOf(headers: ResponseHead['headers']): number {
+  const { 'content-length': value, 'transfer-encoding': coding } = headers
+  if (coding !== undefined) {
+    if (value !== undefined) throw new SyntaxError('it has both a Content-Length and chunks')
+    if (String(coding).toLowerCase() !== 'chunked')
+      throw new SyntaxError('its transfer coding is unknown')
+    return Infinity
+  }
+  if (value === undefined) return Infinity
   if (typeof value !== 'string' || !/^\d{1,15}$/.test(value)) {
     throw new SyntaxError('its Content-Length is not a number of bytes')
   }

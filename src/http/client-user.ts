@@ -14,6 +14,7 @@ const MAPPED_PREFIX = /^::ffff:/i
 const IPV6_LOOPBACK = `${'0'.repeat(31)}1`
 const IPV6_MAPPED = `${'0'.repeat(20)}ffff`
 const LOOPBACK_NET = 127
+// A client with an IPv6 socket may come from an IPv4 address, so it may stand in the second one.
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6']
 
 /**
@@ -30,11 +31,19 @@ export class ClientUsers {
     const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = socket
     const client = endpointKey(remoteAddress.replace(MAPPED_PREFIX, ''), remotePort)
     const key = `${client} ${endpointKey(localAddress.replace(MAPPED_PREFIX, ''), localPort)}`
-    const users = await this.#reading.run('all', readTables)
-    // The tables that were being read may be older than the connection: the next ones are not.
-    const user = users.get(key) ?? (await this.#reading.run('all', readTables)).get(key)
-    if (user !== undefined) this.#known.set(socket, user)
-    return user
+    for (const table of TABLES) {
+      const user = await this.#find(table, key)
+      if (user === undefined) continue
+      this.#known.set(socket, user)
+      return user
+    }
+    return undefined
+  }
+
+  async #find(table: string, key: string): Promise<number | undefined> {
+    const users = await this.#reading.run(table, () => readTable(table))
+    // A table that was being read may be older than the connection: the next one is not.
+    return users.get(key) ?? (await this.#reading.run(table, () => readTable(table))).get(key)
   }
 }
 
@@ -42,18 +51,16 @@ export class ClientUsers {
  * The user of every connection on loopback, by its endpoint and the one that it leads to. The addresses count as
  * well: from another one of 127.0.0.0/8 anybody may use a port that a connection of root has.
  */
-async function readTables(): Promise<Map<string, number>> {
+async function readTable(path: string): Promise<Map<string, number>> {
   const users = new Map<string, number>()
-  for (const path of TABLES) {
-    const text = await readFile(path, 'utf8').catch(() => '')
-    for (const line of text.split('\n').slice(1)) {
-      const columns = line.trim().split(/\s+/)
-      if (columns[STATE_COLUMN] !== ESTABLISHED) continue
-      const [local, remote] = [columns[LOCAL_COLUMN], columns[REMOTE_COLUMN]].map(endpointOf)
-      const user = Number(columns[UID_COLUMN])
-      if (!local || !remote || !Number.isInteger(user)) continue
-      users.set(`${local} ${remote}`, user)
-    }
+  const text = await readFile(path, 'utf8').catch(() => '')
+  for (const line of text.split('\n').slice(1)) {
+    const columns = line.trim().split(/\s+/)
+    if (columns[STATE_COLUMN] !== ESTABLISHED) continue
+    const [local, remote] = [columns[LOCAL_COLUMN], columns[REMOTE_COLUMN]].map(endpointOf)
+    const user = Number(columns[UID_COLUMN])
+    if (!local || !remote || !Number.isInteger(user)) continue
+    users.set(`${local} ${remote}`, user)
   }
   return users
 }

@@ -128,8 +128,11 @@ export class BlobFetcher implements AsyncDisposable {
       return running.transfer
     }
     const { catalog } = this.#options
-    const images = await catalog.imagesWithBlob(digest)
-    const size = knownSize ?? (await catalog.descriptorOf(digest))?.size
+    const [images, descriptor] = await Promise.all([
+      catalog.imagesWithBlob(digest),
+      knownSize === undefined ? catalog.descriptorOf(digest) : undefined,
+    ])
+    const size = knownSize ?? descriptor?.size
     const joined = this.#moving.get(digest)
     if (joined) {
       if (route) joined.transfer.onRoute(route)

@@ -101,6 +101,23 @@ test('when both fail, the one that tells more is the failure', async () => {
   })
 })
 
+test('where one registry denies it, another that a client named is asked', async () => {
+  const asked: string[] = []
+  const race = raceOf({
+    hasPeers: false,
+    swarm: untilAborted,
+    async upstream({ repository: { registry } }) {
+      asked.push(registry)
+      if (registry === ROUTE.repository.registry) throw new OperationError('UPSTREAM_DENIED', 'no')
+    },
+  })
+  const running = race.start()
+  const repository = { registry: 'other.example', repository: 'a' }
+  race.transfer.onRoute({ ...ROUTE, repository })
+  await running
+  assert.deepEqual(asked, ['registry.example', 'other.example'])
+})
+
 test('a dead upstream costs nothing while peers deliver', async () => {
   const denied = () => Promise.reject(new OperationError('UPSTREAM_UNREACHABLE', 'refused'))
   const race = raceOf({

@@ -52,6 +52,7 @@ export class BlobRace {
   #isFound = false
   #swarmFailure: unknown
   #upstreamFailure: unknown
+  readonly #failedRoutes = new Set<UpstreamRoute>()
   #upstreamRun: { stop: AbortController; peerBytes: number; isHedge: boolean } | undefined
   #sample = { atMs: performance.now(), bytes: 0 }
 
@@ -104,21 +105,28 @@ export class BlobRace {
 
   #startUpstream({ isHedge }: { isHedge: boolean }): void {
     const { transfer, upstream } = this.#parts
-    const { route } = transfer
-    if (!upstream || !route || this.#upstreamRun || this.#upstreamFailure !== undefined) return
+    const route = transfer.routes.find((one) => !this.#failedRoutes.has(one))
+    if (!upstream || !route || this.#upstreamRun) return
     if (this.#signal.aborted) return
     const run = { stop: new AbortController(), peerBytes: transfer.peerBytes, isHedge }
     this.#upstreamRun = run
     upstream(route, { signal: AbortSignal.any([this.#signal, run.stop.signal]) }).then(
       () => this.#filled.resolve(),
-      (error: unknown) => this.#onUpstreamFailed(error, run.stop.signal),
+      (error: unknown) => this.#onUpstreamFailed(error, { route, stop: run.stop.signal }),
     )
   }
 
-  #onUpstreamFailed(error: unknown, stop: AbortSignal): void {
+  #onUpstreamFailed(
+    error: unknown,
+    { route, stop }: { route: UpstreamRoute; stop: AbortSignal },
+  ): void {
     this.#upstreamRun = undefined
     if (this.#signal.aborted || stop.aborted) return
+    this.#failedRoutes.add(route)
     this.#upstreamFailure = error
+    // Another client may know another way, or have another right.
+    this.#startUpstream({ isHedge: false })
+    if (this.#upstreamRun) return
     if (this.#swarmFailure !== undefined) this.#fail()
     else if (!isOperationError(error, 'BLOB_UNKNOWN')) {
       const { digest } = this.#parts.transfer

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { isOperationError, OperationError } from '../errors.ts'
-import type { Digest } from '../oci/digest.ts'
+import { digestOf, type Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobAssembly } from './blob-assembly.ts'
@@ -63,7 +63,7 @@ export class BlobSources {
     for (let attempt = 1; ; attempt += 1) {
       try {
         const isSmall = transfer.size >= 0 && transfer.size < SMALL_BLOB_BYTES
-        const isWhole = isSmall || transfer.route?.kind === 'manifest'
+        const isWhole = isSmall || transfer.routes[0]?.kind === 'manifest'
         await (isWhole ? this.#fetchWhole(transfer, run) : this.#assemble(transfer, run))
         return
       } catch (error) {
@@ -105,17 +105,19 @@ export class BlobSources {
   ): Promise<void> {
     const { store, catalog } = this.#options
     const { upstream, route, run, signal } = options
-    const { size, content } = await upstream.open(transfer, route, signal)
-    if (transfer.size < 0) transfer.onSize(size)
-    const sink = new StoreSink({ store, catalog })
-    try {
-      await sink.ingest(content, { digest: transfer.digest, size })
-    } catch (error) {
-      run.isUpstreamWrong ||= isOperationError(error, 'BLOB_DIGEST_MISMATCH')
-      throw error
+    const { content } = await upstream.open(transfer, route, signal)
+    const chunks = await Array.fromAsync(content)
+    const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
+    const found = digestOf(bytes)
+    if (found !== transfer.digest) {
+      run.isUpstreamWrong = true
+      const message = `blob ${transfer.digest}: upstream sends ${found}`
+      throw new OperationError('BLOB_DIGEST_MISMATCH', message)
     }
-    transfer.onMoving()
-    transfer.onBytes('upstream', size)
+    // Who reads need not wait for the disk.
+    transfer.onWhole(bytes, 'upstream')
+    const sink = new StoreSink({ store, catalog })
+    await sink.ingest(only(bytes), { digest: found, size: bytes.length })
   }
 
   async #assemble(transfer: BlobTransfer, run: Attempt): Promise<void> {
@@ -155,6 +157,10 @@ export class BlobSources {
       throw error
     }
   }
+}
+
+async function* only(bytes: Buffer): AsyncIterable<Buffer> {
+  yield bytes
 }
 
 function nobody(): Promise<never> {

@@ -5,7 +5,7 @@ import type { BlobFile, ByteRange } from '../store/blob-store.ts'
 import { abortable } from '../support/deadline.ts'
 import type { ReadablePieces } from './recent-pieces.ts'
 import type { SourceBytes, TransferSnapshot, TransferWait } from './transfer-record.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
+import { isSameRoute, type UpstreamRoute } from './upstream-route.ts'
 
 /** Bytes received over one connection or answer. */
 interface Contribution {
@@ -18,6 +18,7 @@ interface Contribution {
 const MAX_READ_BYTES = 256 * 1024
 const MIN_READ_BYTES = 16 * 1024
 const ALL_READS_BYTES = 32 * 1024 * 1024
+const MAX_ROUTES = 16
 // Held back until the digest of the whole has matched, so that a wrong blob never ends like a right one.
 const HELD_BACK_BYTES = 64 * 1024
 
@@ -40,7 +41,7 @@ export class BlobTransfer {
   #isProven = false
   #attempt = 1
   #readers = 0
-  #route: UpstreamRoute | undefined
+  readonly #routes: UpstreamRoute[] = []
   readonly #waits = new Map<TransferWait['what'], number>()
   #change = Promise.withResolvers<void>()
   readonly #contributions = new Map<string, Contribution>()
@@ -83,14 +84,16 @@ export class BlobTransfer {
     return this.#readers
   }
 
-  /** Where upstream has it, and by whose right it is asked for; undefined where nobody said so yet. */
-  get route(): UpstreamRoute | undefined {
-    return this.#route
+  /** Where upstream may have it, and by whose right it is asked for there; the first one that was named comes first. */
+  get routes(): readonly UpstreamRoute[] {
+    return this.#routes
   }
 
-  /** Somebody who wants the blob knows where upstream has it; the latest word counts. */
+  /** Somebody who wants the blob knows where upstream has it. */
   onRoute(route: UpstreamRoute): void {
-    this.#route = route
+    const known = this.#routes.findIndex((other) => isSameRoute(other, route))
+    if (known >= 0) this.#routes[known] = { ...this.#routes[known], ...route }
+    else if (this.#routes.length < MAX_ROUTES) this.#routes.push(route)
     this.#signalChange()
   }
 
@@ -119,9 +122,19 @@ export class BlobTransfer {
     if (this.#state !== 'waiting') return
     this.#partial = partial
     this.#state = 'moving'
-    if (partial) this.#bytes = { ...this.#bytes, store: bytesHere(partial) }
+    if (partial && !this.#isProven) {
+      this.#bytes = { ...this.#bytes, store: bytesHere(partial) }
+    }
     if (this.#bytes.store > 0) this.#firstByteMs = this.#elapsedMs()
     this.#signalChange()
+  }
+
+  /** All of it is in memory and proven; it is made durable while it is read. */
+  onWhole(bytes: Buffer, source: 'peers' | 'upstream'): void {
+    if (this.#size < 0) this.#size = bytes.length
+    this.#isProven = true
+    this.onMoving(wholePiece(bytes))
+    this.onBytes(source, bytes.length)
   }
 
   /** Verified bytes arrived. */
@@ -270,7 +283,7 @@ export class BlobTransfer {
       startedAtMs: this.startedAtMs,
       peers: [...this.#contributions.values()],
       waits: [...this.#waits].map(([what, ms]) => ({ what, ms })),
-      ...(this.#route && { upstream: this.#route.repository.registry }),
+      ...(this.#routes[0] && { upstream: this.#routes[0].repository.registry }),
       ...(this.#state === 'failed' && { code: code ?? 'UNEXPECTED' }),
     }
   }
@@ -325,6 +338,16 @@ function wrongBytesGivenOut(digest: Digest): OperationError {
     'BLOB_DIGEST_MISMATCH',
     `blob ${digest}: what came first was something else; it is fetched again`,
   )
+}
+
+function wholePiece(bytes: Buffer): ReadablePieces {
+  return {
+    size: bytes.length,
+    pieceLength: Math.max(1, bytes.length),
+    pieceCount: 1,
+    hasPiece: () => true,
+    read: async (offset, length) => bytes.subarray(offset, offset + length),
+  }
 }
 
 function bytesHere(partial: ReadablePieces): number {

@@ -14,6 +14,8 @@ interface HolderQuestionsOptions {
   readonly store: BlobStore
   readonly torrents: BlobTorrents
   readonly finder: PeerFinder
+  /** whether it is known that nobody is there to be asked */
+  readonly isAlone: () => boolean
   readonly client: PeerClient
   /** whether content that a peer holds as private may be taken here: somebody who waits for it has the right */
   readonly mayTakePrivate: (transfer: BlobTransfer) => Promise<boolean>
@@ -61,10 +63,10 @@ export class HolderQuestions {
         if (transfer.size < 0) transfer.onSize(holder.blob.size)
         if (holder.blob.state === 'complete' || transfer.size >= SMALL_BLOB_BYTES) break
       }
-      if (holders.length === 0) await pause(SEARCH_PAUSE_MS, signal)
+      if (holders.length === 0 && !this.#options.isAlone()) await pause(SEARCH_PAUSE_MS, signal)
       // A pause that is cut off returns at once, and so does a lookup: nothing else would end this loop.
       signal.throwIfAborted()
-    } while (holders.length === 0 && Date.now() - startedAtMs < SEARCH_MS)
+    } while (holders.length === 0 && !this.#isTimeUp(startedAtMs))
     if (transfer.size < 0 && resumable) transfer.onSize(resumable.size)
     if (holders.length === 0 && !(resumable && this.#options.isPublic)) {
       throw new OperationError(
@@ -73,6 +75,10 @@ export class HolderQuestions {
       )
     }
     return { holders }
+  }
+
+  #isTimeUp(startedAtMs: number): boolean {
+    return this.#options.isAlone() || Date.now() - startedAtMs >= SEARCH_MS
   }
 
   async *holders(

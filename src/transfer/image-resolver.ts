@@ -5,6 +5,7 @@ import { parseReferenceRecord, type SignedReferenceRecord } from '../membership/
 import type { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
+import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
 import { canonicalName, formatReference, type Reference } from '../oci/reference.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
@@ -14,7 +15,7 @@ import { pause } from '../support/pause.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { UpstreamAccess, UpstreamIdentity } from '../upstream/upstream.ts'
-import type { BlobFetcher } from './blob-fetcher.ts'
+import type { BlobFetcher, ReadableBlob } from './blob-fetcher.ts'
 import type { ContentAccess } from './content-access.ts'
 import type { ImageRegister } from './image-register.ts'
 import { addressOf, type PeerFinder } from './peer-finder.ts'
@@ -106,9 +107,30 @@ export class ImageResolver {
     if (!meaning) return undefined
     const { digest, access, notice } = meaning
     const manifest = await this.manifest(digest, { ...options, reference })
-    if (!manifest) return undefined
-    await this.#noteName(reference, manifest, access)
+    if (!manifest) return access && this.#insteadOf(digest, reference, options)
+    // The answer need not wait for the disk that keeps the name.
+    void this.#noteName(reference, manifest, access).catch((error: unknown) => {
+      this.#log.warn(
+        { reference: formatReference(reference), error: messageOf(error) },
+        'a name is not kept',
+      )
+    })
     return { ...manifest, ...(notice !== undefined && { notice }) }
+  }
+
+  /** Upstream says that the name means a manifest which it does not have: a record may know better. */
+  async #insteadOf(
+    digest: Digest,
+    reference: Reference,
+    options: AskOptions,
+  ): Promise<ResolvedManifest | undefined> {
+    if (!this.#options.offlineTags) return undefined
+    const recorded = await this.#recorded(reference, options.signal, STAND_IN_MS)
+    if (!recorded || recorded === digest) return undefined
+    const reason = `${reference.registry} says that it is ${digest}, and does not have it`
+    const { notice = '' } = this.#standIn(reference, { digest: recorded, reason })
+    const manifest = await this.manifest(recorded, { ...options, reference })
+    return manifest && { ...manifest, notice }
   }
 
   /**
@@ -122,14 +144,13 @@ export class ImageResolver {
   ): Promise<ResolvedManifest | undefined> {
     const { store, fetcher, register, access } = this.#options
     const question = { digest, kind: 'manifest' as const, identity }
-    if (!(await store.has(digest))) {
-      const route = this.#routeOf(reference, identity)
-      const blob = await fetcher.open(digest, { signal, route })
-      if (!blob) return undefined
-      if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
-      await fetcher.fetch(digest, { signal, route })
-    } else if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
-    const bytes = await readSmallBlob(store, digest)
+    const route = this.#routeOf(reference, identity)
+    const blob = (await store.has(digest))
+      ? undefined
+      : await fetcher.open(digest, { signal, route })
+    if (!blob && !(await store.has(digest))) return undefined
+    if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
+    const bytes = blob ? await readWhole(blob, signal) : await readSmallBlob(store, digest)
     const { mediaType } = await register.addManifest(digest, bytes)
     return { digest, mediaType, bytes }
   }
@@ -323,6 +344,18 @@ export class ImageResolver {
     const [oldest] = this.#fresh.keys()
     if (this.#fresh.size > 1000 && oldest !== undefined) this.#fresh.delete(oldest)
   }
+}
+
+/** A manifest as soon as it is proven, which may be before it is durable. */
+async function readWhole(blob: ReadableBlob, signal: AbortSignal): Promise<Buffer> {
+  if (blob.size > MAX_MANIFEST_BYTES) {
+    throw new OperationError(
+      'MANIFEST_INVALID',
+      `manifest: wanted at most ${MAX_MANIFEST_BYTES} bytes, found ${blob.size}`,
+    )
+  }
+  const chunks = await Array.fromAsync(blob.read({ start: 0, end: blob.size - 1 }, { signal }))
+  return Buffer.concat(chunks)
 }
 
 /** undefined where the work takes longer. */

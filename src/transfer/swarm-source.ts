@@ -68,6 +68,7 @@ export class SwarmSource {
     this.#questions = new HolderQuestions({
       ...options,
       log: this.#log,
+      isAlone: () => options.isAlone(),
       mayTakePrivate: (transfer) => this.#mayTakePrivate(transfer),
       isRejected: (torrent) => this.#rejected.has(torrent),
       ban: (peer, reason) => this.#ban(peer, reason),
@@ -164,8 +165,12 @@ export class SwarmSource {
     await this.#untilComplete(transfer, { torrent, download, siblings, signal })
   }
 
-  async #mayTakePrivate({ digest, route }: BlobTransfer): Promise<boolean> {
-    return route !== undefined && this.#options.access.mayTake({ ...route, digest })
+  /** Somebody who waits for it has the right. */
+  async #mayTakePrivate({ digest, routes }: BlobTransfer): Promise<boolean> {
+    for (const route of routes) {
+      if (await this.#options.access.mayTake({ ...route, digest })) return true
+    }
+    return false
   }
 
   /** Its first piece is here: a plain magnet link finds this node from now on. */

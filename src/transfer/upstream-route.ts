@@ -8,3 +8,18 @@ export interface UpstreamRoute {
   /** position among the layers of its image: the lowest that is not complete goes first */
   readonly order?: number
 }
+
+/** Whether two routes are one question to one registry. */
+export function isSameRoute(a: UpstreamRoute, b: UpstreamRoute): boolean {
+  return (
+    a.kind === b.kind &&
+    a.repository.registry === b.repository.registry &&
+    a.repository.repository === b.repository.repository &&
+    a.identity.kind === b.identity.kind &&
+    authorizationOf(a) === authorizationOf(b)
+  )
+}
+
+function authorizationOf({ identity }: UpstreamRoute): string | undefined {
+  return identity.kind === 'client' ? identity.authorization : undefined
+}

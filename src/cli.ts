@@ -7,6 +7,9 @@ import { OperationError } from './errors.ts'
 const SAME_SIGNAL_MS = 250
 const LINGER_MS = 3000
 
+// Before anything uses the pool: four threads are soon all waiting for a disk that syncs, and LevelDB behind them.
+process.env['UV_THREADPOOL_SIZE'] ??= '16'
+
 process.exitCode = await runProgram({
   argv: process.argv.slice(2),
   stdout: process.stdout,

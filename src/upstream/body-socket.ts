@@ -40,7 +40,7 @@ export class BodySocket {
   constructor(open: OpenSocket) {
     this.#socket = open({
       onread: {
-        buffer: () => this.#slab.subarray(this.#filled),
+        buffer: () => this.#room(),
         callback: (bytes) => this.#onRead(bytes),
       },
     })
@@ -112,6 +112,16 @@ export class BodySocket {
   destroy(error?: Error): void {
     this.#fail(error ?? endOfConnection())
     this.#socket.destroy()
+  }
+
+  /**
+   * Where the next bytes go. Never nothing, also after a failure: what TLS has decrypted already still comes, and
+   * with no room for it Node's TLS would try for ever, in a loop that lets nothing else run.
+   */
+  #room(): Buffer {
+    return this.#filled < SLAB_BYTES
+      ? this.#slab.subarray(this.#filled)
+      : Buffer.allocUnsafeSlow(SLAB_BYTES)
   }
 
   #onRead(bytes: number): boolean {

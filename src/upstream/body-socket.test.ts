@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { connect, createServer, type ConnectionOptions } from 'node:tls'
+
+import { makeTestAuthority } from '../testing/lab/test-authority.ts'
+import { BodySocket, type OpenSocket } from './body-socket.ts'
+
+const SLAB_BYTES = 256 * 1024
+// No record ends where a buffer ends, so that decrypted bytes are left when a buffer is full.
+const RECORD_BYTES = 10_007
+const HEAD = (length: number) => Buffer.from(`HTTP/1.1 200 OK\r\ncontent-length: ${length}\r\n\r\n`)
+
+for (const [what, answer] of [
+  ['a head without an end', Buffer.alloc(3 * SLAB_BYTES, 'a')],
+  [
+    'more than a full buffer that it promised',
+    Buffer.concat([HEAD(SLAB_BYTES - 1), Buffer.alloc(3 * SLAB_BYTES)]),
+  ],
+  ['more than it promised', Buffer.concat([HEAD(SLAB_BYTES / 2), Buffer.alloc(3 * SLAB_BYTES)])],
+] as const) {
+  test(`a server that sends ${what} over TLS ends its connection, and nothing else`, async (t) => {
+    const authority = await makeTestAuthority()
+    const { certificate, key } = await authority.issue()
+    const server = createServer({ cert: certificate, key }, (client) => {
+      client.on('error', () => {})
+      client.once('data', () => {
+        for (let at = 0; at < answer.length; at += RECORD_BYTES) {
+          client.write(answer.subarray(at, at + RECORD_BYTES))
+        }
+      })
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    t.after(() => server.close())
+    const { port } = server.address() as AddressInfo
+    const ca = authority.certificate
+    const socket = new BodySocket((options) =>
+      connect({ host: '127.0.0.1', port, ca, ...options } satisfies ConnectionOptions &
+        Parameters<OpenSocket>[0]),
+    )
+    t.after(() => socket.destroy())
+    const readAll = async () => {
+      await socket.exchange('GET / HTTP/1.1\r\n\r\n')
+      while (await socket.next());
+    }
+    await assert.rejects(readAll(), SyntaxError)
+  })
+}

@@ -92,6 +92,8 @@ test('follows the manifest through many compactions', async () => {
   for (let index = 0; index < 4000; index += 1) {
     await level.put(`key ${(index * 7919) % 4000}`, 'value '.repeat(40))
   }
+  // A compaction that the end cuts off would leave a table behind that counts for nothing.
+  await level.compactRange('', '~')
   await level.close()
   await level.open()
   await level.close()

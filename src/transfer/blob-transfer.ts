@@ -42,6 +42,7 @@ export class BlobTransfer {
   #attempt = 1
   #readers = 0
   readonly #routes: UpstreamRoute[] = []
+  #order = Number.POSITIVE_INFINITY
   readonly #waits = new Map<TransferWait['what'], number>()
   #change = Promise.withResolvers<void>()
   readonly #contributions = new Map<string, Contribution>()
@@ -91,10 +92,16 @@ export class BlobTransfer {
 
   /** Somebody who wants the blob knows where upstream has it. */
   onRoute(route: UpstreamRoute): void {
-    const known = this.#routes.findIndex((other) => isSameRoute(other, route))
-    if (known >= 0) this.#routes[known] = { ...this.#routes[known], ...route }
-    else if (this.#routes.length < MAX_ROUTES) this.#routes.push(route)
+    this.#order = Math.min(this.#order, route.order ?? Number.POSITIVE_INFINITY)
+    const isKnown = this.#routes.some((other) => isSameRoute(other, route))
+    if (isKnown || this.#routes.length >= MAX_ROUTES) return
+    this.#routes.push(route)
     this.#signalChange()
+  }
+
+  /** Position among the layers of an image, the lowest where it is in several; 0 where none is known. */
+  get order(): number {
+    return Number.isFinite(this.#order) ? this.#order : 0
   }
 
   onSize(size: number): void {

@@ -133,7 +133,7 @@ export class UpstreamSource {
     const arrival = this.#lastRank
     return () => {
       const ahead = transfer.readers > 0 ? 0 : 1e12
-      return ahead + (transfer.routes[0]?.order ?? 0) * 1e6 + (arrival % 1e6)
+      return ahead + transfer.order * 1e6 + (arrival % 1e6)
     }
   }
 }

@@ -168,6 +168,11 @@ class PieceWriter {
     for (let offset = 0; offset < chunk.length;) {
       const wanted = Math.min(this.#length, this.#size - this.#index * this.#length)
       if (wanted <= 0) throw new TypeError('upstream brought more bytes than it promised')
+      // As long as nothing is cut into pieces differently, a chunk is a piece as it came.
+      if (this.#filled === 0 && chunk.length - offset === wanted) {
+        await this.#flush(offset === 0 ? chunk : chunk.subarray(offset))
+        return
+      }
       this.#buffer ??= Buffer.allocUnsafeSlow(wanted)
       const copied = chunk.copy(this.#buffer, this.#filled, offset)
       this.#filled += copied

@@ -220,12 +220,11 @@ export class ImageResolver {
     return { digest, notice: `${name} is what a signed record says: ${reason}` }
   }
 
-  /** @throws OperationError UPSTREAM_UNREACHABLE, UPSTREAM_DENIED: what a person wants to know of a failed pull */
+  /** @throws OperationError UPSTREAM_…: what a person wants to know of a failed pull */
   #afterAll(answer: TagAnswer): Meaning | undefined {
     if (answer.kind === 'found') return answer
     if (answer.kind === 'unknown') return undefined
-    const code = answer.kind === 'denied' ? 'UPSTREAM_DENIED' : 'UPSTREAM_UNREACHABLE'
-    throw new OperationError(code, answer.reason)
+    throw new OperationError(answer.code, answer.reason)
   }
 
   /** What anybody may know of a name upstream, this node signs for. */

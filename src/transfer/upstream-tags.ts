@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 
-import { isOperationError, messageOf } from '../errors.ts'
+import { isOperationError, messageOf, type ErrorCode } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { abortable, deadline } from '../support/deadline.ts'
 import { SingleFlight } from '../support/single-flight.ts'
@@ -28,7 +28,8 @@ interface UpstreamTagsOptions {
 /** What upstream says of a tag: what it means, that there is none, or nothing. */
 export type TagAnswer =
   | { readonly kind: 'found'; readonly digest: Digest; readonly access: UpstreamAccess }
-  | { readonly kind: 'unknown' | 'denied' | 'unreachable'; readonly reason: string }
+  | { readonly kind: 'unknown'; readonly reason: string }
+  | { readonly kind: 'denied' | 'unreachable'; readonly reason: string; readonly code: ErrorCode }
 
 // HEAD, then GET, of one tag by one client are one question.
 const ONE_PULL_MS = 1000
@@ -98,9 +99,10 @@ export class UpstreamTags {
       const reason = messageOf(error)
       if (isOperationError(error, 'UPSTREAM_DENIED')) {
         this.#said.delete(key)
-        return { kind: 'denied', reason }
+        return { kind: 'denied', reason, code: error.code }
       }
-      return { kind: 'unreachable', reason }
+      const code = isOperationError(error) ? error.code : 'UPSTREAM_UNREACHABLE'
+      return { kind: 'unreachable', reason, code }
     }
   }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
+import { Digester } from './oci/digest.ts'
 import { isPulled, pullLikeEngine, summaryOf } from './testing/engine-like-pull.ts'
 import { openFaultProxy } from './testing/fault-proxy.ts'
 import { openLayoutRegistry } from './testing/layout-registry.ts'
@@ -107,6 +108,38 @@ test('layers above the first one that is asked for are fetched ahead, those belo
   })
   const fetched = registry.requests.filter(({ url }) => url.includes('/blobs/'))
   assert.equal(fetched.length, wanted.length)
+})
+
+test('when the only peer dies midway, upstream brings the rest into the same answer', async () => {
+  await using net = await openTestnet()
+  await using registry = await openLayoutRegistry()
+  await using proxy = await openFaultProxy({ target: registry.address })
+  const image = await writeLayout(join(net.dir, 'image'), [8 * MIB])
+  const [layer] = image.layers
+  assert.ok(layer)
+  await registry.add('team/app', image)
+  const config = { upstream: true, insecureUpstreams: [proxy.address] }
+  const name = `${proxy.address}/team/app:1`
+  const seed = await net.start('seed', { ...config, uploadBytesPerSecond: 2 * MIB })
+  await seed.run(seed.node.operations.import, { path: image.path, name })
+  const node = await net.start('node', config)
+  const query = `?ns=${proxy.address}`
+  assert.equal((await node.get(`/v2/team/app/manifests/1${query}`)).status, 200)
+  const answer = await node.get(`/v2/team/app/blobs/${layer.digest}${query}`)
+  assert.equal(proxy.count({ what: 'blob', method: 'GET' }), 0)
+  const digester = new Digester()
+  let stopped: Promise<void> | undefined
+  for await (const chunk of answer.body ?? []) {
+    digester.update(chunk)
+    if (digester.bytes > 2 * MIB) stopped ??= seed.stop()
+  }
+  await stopped
+  assert.equal(digester.digest(), layer.digest)
+  const [transfer] = await transfersAt(node.node.ready.registry)
+  assert.ok(transfer && transfer.bytes.peers > 2 * MIB, JSON.stringify(transfer))
+  assert.equal(transfer.bytes.upstream, 8 * MIB - transfer.bytes.peers)
+  const [request] = proxy.requests.filter(({ what }) => what === 'blob')
+  assert.match(request?.range ?? '', /^bytes=[1-9]\d*-$/)
 })
 
 async function waitUntil(isTrue: () => Promise<boolean>): Promise<void> {

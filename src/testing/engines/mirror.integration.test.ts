@@ -123,7 +123,7 @@ test('puts the node before a Docker with the containerd store at once, for every
   assert.equal(status.code, 0)
   for (const [at, registry] of ['docker.io', 'ghcr.io', 'corp.test', '10.77.9.9:5000'].entries()) {
     await engine.docker(['pull', `${registry}/some/thing-${at}:1`])
-    assert.match(node.log, new RegExp(`/v2/some/thing-${at}/manifests/1`), registry)
+    await node.logged(new RegExp(`/v2/some/thing-${at}/manifests/1`))
   }
   await run('remove')
   assert.match((await run('status')).stdout, /^docker +none /)
@@ -161,7 +161,7 @@ test('keeps registries without TLS, and with an authority of their own, within r
     await engine.dockerOk(['push', name])
     await engine.dockerOk(['rmi', name])
     await engine.dockerOk(['pull', name])
-    assert.match(node.log, new RegExp(`/v2/team/app-${at}/manifests/1`))
+    await node.logged(new RegExp(`/v2/team/app-${at}/manifests/1`))
   }
   // the node is a registry too, which the mirror for all others must not hide
   const pushed = `${node.registry}/local/app:1`

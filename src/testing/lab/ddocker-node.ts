@@ -68,6 +68,8 @@ export interface DdockerNode extends AsyncDisposable {
   readonly registry: string
   /** stderr of the newest start. */
   readonly log: string
+  /** Waits for a line of it, which may come a moment after what it tells of; the limit is 10 s. */
+  logged(pattern: RegExp): Promise<void>
   /** Runs a command against this node; a failing command is a result. Default limit 120 s. */
   cli(args: readonly string[], options?: RunOptions): Promise<CommandResult>
   /** Runs a command with `--json` and parses its stdout. @throws Error when it fails */
@@ -138,6 +140,10 @@ class LabNode implements DdockerNode {
 
   get log(): string {
     return this.#child?.stderr ?? ''
+  }
+
+  async logged(pattern: RegExp): Promise<void> {
+    await this.#child?.waitForLine(pattern, { from: 'stderr', timeoutMs: 10_000 })
   }
 
   async cli(args: readonly string[], options: RunOptions = {}): Promise<CommandResult> {

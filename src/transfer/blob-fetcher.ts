@@ -5,6 +5,8 @@ import type { BlobStore, ByteRange } from '../store/blob-store.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { BlobSources } from './blob-sources.ts'
 import { BlobTransfer } from './blob-transfer.ts'
+import { SharedReads } from './shared-reads.ts'
+import { StoredReads } from './stored-reads.ts'
 import { recordOf, type TransferSnapshot } from './transfer-record.ts'
 import type { UpstreamRoute } from './upstream-route.ts'
 
@@ -35,9 +37,12 @@ export class BlobFetcher implements AsyncDisposable {
   readonly #moving = new Map<Digest, { transfer: BlobTransfer; ended: Promise<void> }>()
   readonly #recent: TransferSnapshot[] = []
   readonly #stop = new AbortController()
+  readonly #reads = new SharedReads()
+  readonly #storedReads: StoredReads
 
   constructor(options: BlobFetcherOptions) {
     this.#options = options
+    this.#storedReads = new StoredReads({ store: options.store, reads: this.#reads })
     this.#log = options.log ?? silentLog
   }
 
@@ -46,13 +51,12 @@ export class BlobFetcher implements AsyncDisposable {
     digest: Digest,
     { signal, route }: { signal: AbortSignal; route?: UpstreamRoute | undefined },
   ): Promise<ReadableBlob | undefined> {
-    const { store, onStoreRead } = this.#options
+    const { store } = this.#options
     const stored = await store.stat(digest)
     if (stored) {
       return {
         size: stored.size,
-        read: (range, { signal: reading }) =>
-          this.#readStored(digest, { range, signal: reading, onStoreRead }),
+        read: (range, reading) => this.#readStored(digest, range, reading),
       }
     }
     const transfer = await this.#start(digest, { route })
@@ -62,8 +66,11 @@ export class BlobFetcher implements AsyncDisposable {
     }
     return {
       size: transfer.size,
-      read: (range, { signal: reading }) =>
-        transfer.read(range, { openComplete: () => store.openFile(digest), signal: reading }),
+      read: (range, reading) =>
+        transfer.read(range, {
+          ...reading,
+          readStored: (rest) => this.#storedReads.read(digest, rest, reading),
+        }),
     }
   }
 
@@ -144,7 +151,12 @@ export class BlobFetcher implements AsyncDisposable {
         `${MAX_UNDER_WAY} blobs are on their way already`,
       )
     }
-    const transfer = new BlobTransfer({ digest, images, ...(size !== undefined && { size }) })
+    const transfer = new BlobTransfer({
+      digest,
+      images,
+      reads: this.#reads,
+      ...(size !== undefined && { size }),
+    })
     if (route) transfer.onRoute(route)
     const ended = this.#run(transfer).finally(() => this.#onEnded(transfer))
     this.#moving.set(digest, { transfer, ended })
@@ -194,16 +206,11 @@ export class BlobFetcher implements AsyncDisposable {
 
   async *#readStored(
     digest: Digest,
-    options: {
-      range: ByteRange
-      signal: AbortSignal
-      onStoreRead: ((bytes: number) => void) | undefined
-    },
+    range: ByteRange,
+    options: { signal: AbortSignal },
   ): AsyncIterable<Uint8Array> {
-    const content = await this.#options.store.open(digest, options.range)
-    for await (const chunk of content as AsyncIterable<Buffer>) {
-      options.signal.throwIfAborted()
-      options.onStoreRead?.(chunk.length)
+    for await (const chunk of this.#storedReads.read(digest, range, options)) {
+      this.#options.onStoreRead?.(chunk.length)
       yield chunk
     }
   }

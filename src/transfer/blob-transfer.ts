@@ -1,9 +1,10 @@
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { BlobFile, ByteRange } from '../store/blob-store.ts'
+import type { ByteRange } from '../store/blob-store.ts'
 import { abortable } from '../support/deadline.ts'
 import type { ReadablePieces } from './recent-pieces.ts'
+import { SharedReads } from './shared-reads.ts'
 import type { SourceBytes, TransferSnapshot, TransferWait } from './transfer-record.ts'
 import { isSameRoute, type UpstreamRoute } from './upstream-route.ts'
 
@@ -14,10 +15,6 @@ interface Contribution {
   readonly bytes: number
 }
 
-// Large reads for few readers; many share a bound on what waits in their sockets.
-const MAX_READ_BYTES = 256 * 1024
-const MIN_READ_BYTES = 16 * 1024
-const ALL_READS_BYTES = 32 * 1024 * 1024
 const MAX_ROUTES = 16
 // Held back until the digest of the whole has matched, so that a wrong blob never ends like a right one.
 const HELD_BACK_BYTES = 64 * 1024
@@ -38,6 +35,7 @@ export class BlobTransfer {
   #endedAtMs: number | undefined
   #failure: unknown
   #partial: ReadablePieces | undefined
+  readonly #reads: SharedReads
   #isProven = false
   #attempt = 1
   #readers = 0
@@ -50,10 +48,17 @@ export class BlobTransfer {
   /** peers may have the pieces that are here: a torrent proves them */
   isShared = false
 
-  constructor(options: { digest: Digest; size?: number; images: readonly Digest[] }) {
+  /** @param options.reads those of the node; by default the transfer is alone */
+  constructor(options: {
+    digest: Digest
+    size?: number
+    images: readonly Digest[]
+    reads?: SharedReads
+  }) {
     this.digest = options.digest
     this.images = options.images
     this.#size = options.size ?? -1
+    this.#reads = options.reads ?? new SharedReads()
   }
 
   /** Bytes; -1 until a peer or a manifest told. */
@@ -187,30 +192,29 @@ export class BlobTransfer {
 
   /**
    * The verified bytes of a range in order, as they arrive.
-   * @param openComplete the blob in the store, for what is read after the end of the transfer
+   * @param readStored reads the blob in the store: what is left after the end of the transfer
    * @throws what the transfer failed with; what was yielded before is right but not all
    */
   async *read(
     range: ByteRange,
-    { openComplete, signal }: { openComplete: () => Promise<BlobFile>; signal: AbortSignal },
+    {
+      readStored,
+      signal,
+    }: { readStored: (rest: ByteRange) => AsyncIterable<Uint8Array>; signal: AbortSignal },
   ): AsyncIterable<Uint8Array> {
+    let offset = range.start
     this.#readers += 1
+    const reader = this.#reads.enter()
     try {
-      let offset = range.start
       for await (const bytes of this.#readMoving(range, signal)) {
         offset += bytes.length
         yield bytes
       }
-      if (offset > range.end) return
-      await using complete = await openComplete()
-      while (offset <= range.end) {
-        const bytes = await complete.read(offset, Math.min(this.#readBytes, range.end + 1 - offset))
-        offset += bytes.length
-        yield bytes
-      }
     } finally {
+      reader[Symbol.dispose]()
       this.#readers -= 1
     }
+    if (offset <= range.end) yield* readStored({ start: offset, end: range.end })
   }
 
   /** What can be read while the blob is on its way; ends where the rest is in the store. */
@@ -248,11 +252,6 @@ export class BlobTransfer {
     }
   }
 
-  get #readBytes(): number {
-    const share = Math.floor(ALL_READS_BYTES / Math.max(1, this.#readers))
-    return Math.max(MIN_READ_BYTES, Math.min(MAX_READ_BYTES, share))
-  }
-
   /** Where bytes from `offset` may be read to; waits for the proof of the whole where the end is held back. */
   async #freeUntil(offset: number, range: ByteRange, signal: AbortSignal): Promise<number> {
     const heldBackFrom = Math.max(0, this.#size - HELD_BACK_BYTES)
@@ -272,10 +271,11 @@ export class BlobTransfer {
   ): Promise<Uint8Array> {
     const piece = Math.floor(offset / partial.pieceLength)
     await this.#piece(partial, piece, signal)
-    return partial.read(
-      offset,
-      Math.min(this.#readBytes, (piece + 1) * partial.pieceLength - offset, end - offset),
-    )
+    const endOfPiece = (piece + 1) * partial.pieceLength
+    const length = Math.min(this.#reads.lengthAt(offset), endOfPiece - offset, end - offset)
+    const kept = partial.kept?.(offset, length)
+    if (kept) return kept
+    return this.#reads.read({ source: partial, offset, length }, () => partial.read(offset, length))
   }
 
   snapshot(): TransferSnapshot {

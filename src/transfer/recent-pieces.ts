@@ -1,10 +1,13 @@
 import type { PartialBlob } from '../store/blob-store.ts'
 
 /** The pieces of a blob on its way, as readers see them. */
-export type ReadablePieces = Pick<
+export interface ReadablePieces extends Pick<
   PartialBlob,
   'size' | 'pieceLength' | 'pieceCount' | 'hasPiece' | 'read'
->
+> {
+  /** the bytes of a range of one piece where they are in memory */
+  kept?(offset: number, length: number): Buffer | undefined
+}
 
 const MAX_BYTES = 2 * 1024 * 1024
 
@@ -47,11 +50,16 @@ export class RecentPieces implements ReadablePieces {
     this.#bytes = 0
   }
 
-  async read(offset: number, length: number): Promise<Buffer> {
+  kept(offset: number, length: number): Buffer | undefined {
     const index = Math.floor(offset / this.pieceLength)
     const start = offset - index * this.pieceLength
     const piece = this.#pieces.get(index)
-    if (!piece || start + length > piece.length) return this.#partial.read(offset, length)
-    return piece.subarray(start, start + length)
+    return piece && start + length <= piece.length
+      ? piece.subarray(start, start + length)
+      : undefined
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    return this.kept(offset, length) ?? this.#partial.read(offset, length)
   }
 }

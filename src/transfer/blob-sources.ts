@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { isOperationError, OperationError } from '../errors.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
+import { MAX_WHOLE_BLOB_BYTES } from '../peering/peer-messages.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobAssembly } from './blob-assembly.ts'
@@ -105,7 +106,13 @@ export class BlobSources {
   ): Promise<void> {
     const { store, catalog } = this.#options
     const { upstream, route, run, signal } = options
-    const { content } = await upstream.open(transfer, route, signal)
+    const { size, content } = await upstream.open(transfer, route, signal)
+    if (size > MAX_WHOLE_BLOB_BYTES) {
+      throw new OperationError(
+        'UPSTREAM_FAULTY',
+        `blob ${transfer.digest}: wanted at most ${MAX_WHOLE_BLOB_BYTES} bytes in one answer, found ${size}`,
+      )
+    }
     const chunks = await Array.fromAsync(content)
     const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
     const found = digestOf(bytes)

@@ -7,12 +7,13 @@ import { ClientUsers } from './http/client-user.ts'
 import { listen, type HttpServer } from './http/listen.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import { RequestVerifier } from './membership/request-proof.ts'
-import { formatInvite, swarmIdOf, type SwarmKey } from './membership/swarm-key.ts'
+import { swarmIdOf } from './membership/swarm-key.ts'
 import { ClientIdentities } from './node/client-identity.ts'
 import { doorProbes } from './node/door-probes.ts'
 import { EngineImages } from './node/engine-images.ts'
 import { explainOperation } from './node/explain-operation.ts'
 import { openHoldings } from './node/holdings.ts'
+import { swarmOperations } from './node/offline-node.ts'
 import {
   importOperation,
   pullOperation,
@@ -51,6 +52,8 @@ import { UpstreamSource } from './transfer/upstream-source.ts'
 import { UpstreamTags } from './transfer/upstream-tags.ts'
 import { VERSION } from './version.ts'
 
+export { openOffline } from './node/offline-node.ts'
+
 /** What a started node says of itself on its `ready` line. */
 export interface ReadyLine {
   readonly registry: string
@@ -66,11 +69,6 @@ const UPSTREAM_MANIFEST_MS = 20_000
 export interface RunningNode extends AsyncDisposable {
   readonly ready: ReadyLine
   readonly operations: NodeOperations
-}
-
-/** What works on a data directory while no node runs on it. */
-export interface OfflineNode extends AsyncDisposable {
-  readonly operations: Pick<NodeOperations, 'import' | 'torrent' | 'swarmId' | 'swarmInvite'>
 }
 
 interface OpenOptions {
@@ -354,54 +352,6 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
         obeyWarmOrder(order, { puller, engine: engineImages, self }, options.signal),
       bitTorrent: (socket) => engine.accept(socket),
     }
-  }
-}
-
-/**
- * Opens what commands can do without a node: nothing is announced before the next start.
- * @throws OperationError as {@link openNode}; DATA_DIR_IN_USE while a node runs
- */
-export async function openOffline(config: Config, { log }: OpenOptions): Promise<OfflineNode> {
-  await using rooms = new AsyncDisposableStack()
-  const { store, catalog, privateContent, identity, swarmKey } = await openHoldings(config, {
-    log,
-    rooms,
-  })
-  const access = new ContentAccess({ catalog, privateContent, lifetimeMs: 0, log })
-  const register = new ImageRegister({
-    store,
-    catalog,
-    identity,
-    swarmKey,
-    keys: new RendezvousKeys(swarmKey),
-    nodeName: config.nodeName,
-    isPublic: config.swarm === 'public',
-    access,
-  })
-  const doors = () => []
-  const seeder = new ImageSeeder({ catalog, register, access, doors })
-  const offline = {
-    store,
-    catalog,
-    seeder,
-    doors,
-    torrents: new BlobTorrents({ store, catalog, swarmKey }),
-  }
-  const opened = rooms.move()
-  return {
-    operations: {
-      import: importOperation(offline),
-      torrent: torrentOperation(offline),
-      ...swarmOperations(swarmKey),
-    },
-    [Symbol.asyncDispose]: () => opened.disposeAsync(),
-  }
-}
-
-function swarmOperations(swarmKey: SwarmKey): Pick<NodeOperations, 'swarmId' | 'swarmInvite'> {
-  return {
-    swarmId: async () => ({ swarmId: swarmIdOf(swarmKey) }),
-    swarmInvite: async () => ({ invite: formatInvite(swarmKey) }),
   }
 }
 

@@ -1,0 +1,67 @@
+import type { Config } from '../config/options.ts'
+import type { NodeOperations } from '../control/control-protocol.ts'
+import { RendezvousKeys } from '../membership/rendezvous-key.ts'
+import { formatInvite, swarmIdOf, type SwarmKey } from '../membership/swarm-key.ts'
+import type { Log } from '../telemetry/log.ts'
+import { BlobTorrents } from '../transfer/blob-torrents.ts'
+import { ContentAccess } from '../transfer/content-access.ts'
+import { ImageRegister } from '../transfer/image-register.ts'
+import { ImageSeeder } from '../transfer/image-seeder.ts'
+import { openHoldings } from './holdings.ts'
+import { importOperation, torrentOperation } from './image-operations.ts'
+
+/** What works on a data directory while no node runs on it. */
+export interface OfflineNode extends AsyncDisposable {
+  readonly operations: Pick<NodeOperations, 'import' | 'torrent' | 'swarmId' | 'swarmInvite'>
+}
+
+/**
+ * Opens what commands can do without a node: nothing is announced before the next start.
+ * @throws OperationError as {@link openHoldings}; DATA_DIR_IN_USE while a node runs
+ */
+export async function openOffline(config: Config, { log }: { log: Log }): Promise<OfflineNode> {
+  await using rooms = new AsyncDisposableStack()
+  const { store, catalog, privateContent, identity, swarmKey } = await openHoldings(config, {
+    log,
+    rooms,
+  })
+  const access = new ContentAccess({ catalog, privateContent, lifetimeMs: 0, log })
+  const register = new ImageRegister({
+    store,
+    catalog,
+    identity,
+    swarmKey,
+    keys: new RendezvousKeys(swarmKey),
+    nodeName: config.nodeName,
+    isPublic: config.swarm === 'public',
+    access,
+  })
+  const doors = () => []
+  const seeder = new ImageSeeder({ catalog, register, access, doors })
+  const offline = {
+    store,
+    catalog,
+    seeder,
+    doors,
+    torrents: new BlobTorrents({ store, catalog, swarmKey }),
+  }
+  const opened = rooms.move()
+  return {
+    operations: {
+      import: importOperation(offline),
+      torrent: torrentOperation(offline),
+      ...swarmOperations(swarmKey),
+    },
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  }
+}
+
+/** What the swarm's key says of it. */
+export function swarmOperations(
+  swarmKey: SwarmKey,
+): Pick<NodeOperations, 'swarmId' | 'swarmInvite'> {
+  return {
+    swarmId: async () => ({ swarmId: swarmIdOf(swarmKey) }),
+    swarmInvite: async () => ({ invite: formatInvite(swarmKey) }),
+  }
+}

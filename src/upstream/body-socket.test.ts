@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { connect, createServer, type ConnectionOptions } from 'node:tls'
 
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
@@ -21,29 +21,53 @@ for (const [what, answer] of [
   ['more than it promised', Buffer.concat([HEAD(SLAB_BYTES / 2), Buffer.alloc(3 * SLAB_BYTES)])],
 ] as const) {
   test(`a server that sends ${what} over TLS ends its connection, and nothing else`, async (t) => {
-    const authority = await makeTestAuthority()
-    const { certificate, key } = await authority.issue()
-    const server = createServer({ cert: certificate, key }, (client) => {
-      client.on('error', () => {})
-      client.once('data', () => {
-        for (let at = 0; at < answer.length; at += RECORD_BYTES) {
-          client.write(answer.subarray(at, at + RECORD_BYTES))
-        }
-      })
-    })
-    await once(server.listen(0, '127.0.0.1'), 'listening')
-    t.after(() => server.close())
-    const { port } = server.address() as AddressInfo
-    const ca = authority.certificate
-    const socket = new BodySocket((options) =>
-      connect({ host: '127.0.0.1', port, ca, ...options } satisfies ConnectionOptions &
-        Parameters<OpenSocket>[0]),
-    )
-    t.after(() => socket.destroy())
+    const socket = await connectTo(t, () => answer)
     const readAll = async () => {
       await socket.exchange('GET / HTTP/1.1\r\n\r\n')
       while (await socket.next());
     }
     await assert.rejects(readAll(), SyntaxError)
   })
+}
+
+test('a body whose end comes over TLS while its reader pauses leaves the connection usable', async (t) => {
+  const sizes = Array.from({ length: 64 }, (_, index) => 2 * SLAB_BYTES + 1000 * (index + 1))
+  let answered = 0
+  const socket = await connectTo(t, () => {
+    const size = sizes[answered++] ?? 0
+    return Buffer.concat([HEAD(size), Buffer.alloc(size)])
+  })
+  for (const size of sizes) {
+    await socket.exchange('GET / HTTP/1.1\r\n\r\n')
+    // what was decrypted with the bytes that make it pause comes in the same turn
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate)
+    let read = 0
+    for (let bytes = await socket.next(); bytes; bytes = await socket.next()) read += bytes.length
+    assert.equal(read, size)
+  }
+})
+
+/** A server over TLS that answers whatever comes, and a connection to it. */
+async function connectTo(t: TestContext, answer: () => Buffer): Promise<BodySocket> {
+  const authority = await makeTestAuthority()
+  const { certificate, key } = await authority.issue()
+  const server = createServer({ cert: certificate, key }, (client) => {
+    client.on('error', () => {})
+    client.on('data', () => {
+      const bytes = answer()
+      for (let at = 0; at < bytes.length; at += RECORD_BYTES) {
+        client.write(bytes.subarray(at, at + RECORD_BYTES))
+      }
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const ca = authority.certificate
+  const socket = new BodySocket((options) =>
+    connect({ host: '127.0.0.1', port, ca, ...options } satisfies ConnectionOptions &
+      Parameters<OpenSocket>[0]),
+  )
+  t.after(() => socket.destroy())
+  return socket
 }

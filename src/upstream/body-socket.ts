@@ -128,7 +128,8 @@ export class BodySocket {
     this.#filled += bytes
     if (!this.#head) this.#readHead()
     else this.#onBody(bytes)
-    this.#isPaused = this.#readyBytes >= MAX_WAITING_BYTES && this.#missing > 0
+    // Once it is paused only the reader lets it go on: TLS still gives what it had decrypted, to the end of the body.
+    this.#isPaused ||= this.#readyBytes >= MAX_WAITING_BYTES && this.#missing > 0
     return !this.#isPaused
   }
 

@@ -17,8 +17,11 @@ export interface DemoImage {
   readonly layers: readonly Blob[]
 }
 
-/** how the bytes are shared out: like most images, one large layer and smaller ones above */
-const LAYER_SHARES = [0.5, 0.3, 0.2]
+/**
+ * how the bytes are shared out: the largest layer is the last that is fetched, so that much of it is still to be
+ * passed on when every piece has left the seeder
+ */
+const LAYER_SHARES = [0.1, 0.2, 0.7]
 const CHUNK_BYTES = 1024 * 1024
 // POSIX pax, ustar Interchange Format: blocks of 512 bytes, two of zeros at the end
 const TAR_BLOCK_BYTES = 512

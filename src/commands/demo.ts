@@ -45,7 +45,7 @@ const SWARM_NAME = `local/${NAME}`
 const MIN_BYTES = 3 * 1024 * 1024
 const MAX_BYTES = 1024 ** 3
 const SEED_SECONDS = 6
-const PASS_ON_SHARE = 0.3
+const PASS_ON_SHARE = 0.2
 /** pieces that are under way go under with ada: they must be at a puller before */
 const UNDER_WAY_BYTES = 1024 * 1024
 /** no progress for so long: pieces were lost with ada, and it has to come back */

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 
 import { abortable } from '../support/deadline.ts'
@@ -8,7 +7,10 @@ export interface StreamedResponse {
   readonly status: number
   /** with the Content-Length of all that `body` brings */
   readonly headers: OutgoingHttpHeaders
-  /** opened once; its signal fires when the client has gone, and when no byte came in time */
+  /**
+   * opened once; its signal fires when the client has gone, and when no byte came in time. The next chunk is not asked
+   * for before the system has taken the last one, so that its buffer may be used again
+   */
   readonly body: (options: { signal: AbortSignal }) => AsyncIterable<Uint8Array>
 }
 
@@ -39,7 +41,7 @@ export async function sendStream(
     response.writeHead(status, headers)
     response.flushHeaders()
     for (let chunk = await first; chunk; chunk = await chunks.next()) {
-      if (!response.write(chunk)) await once(response, 'drain', { signal })
+      await abortable(taken(response, chunk), signal)
     }
     response.end()
   } catch (error) {
@@ -48,6 +50,13 @@ export async function sendStream(
   } finally {
     chunks.close()
   }
+}
+
+/** Writes a chunk and waits until the system has taken it. */
+function taken(response: ServerResponse, chunk: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    response.write(chunk, (error) => (error ? reject(error) : resolve()))
+  })
 }
 
 /** Waits until `work` is done, no longer than `limitMs`; throws if it fails by then. */

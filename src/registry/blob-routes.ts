@@ -154,7 +154,7 @@ async function* readExactly(
   if (wanted === 0) return
   let found = 0
   let held: Uint8Array | undefined
-  for await (const chunk of blob.read(range, options)) {
+  for await (const chunk of blob.read(range, { ...options, isLent: true })) {
     if (chunk.length === 0) continue
     found += chunk.length
     if (found > wanted) break

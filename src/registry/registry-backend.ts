@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 
 import type { Digest } from '../oci/digest.ts'
 import type { parseDoorName } from '../oci/reference.ts'
-import type { ByteRange } from '../store/blob-store.ts'
+import type { ByteRange, ReadOptions } from '../store/blob-store.ts'
 import type { ContentDigest, RegistryContent } from './registry-content.ts'
 
 /** Which image a request to the door means: registry, repository and scope. */
@@ -33,7 +33,7 @@ export interface BlobContent {
    * Verified bytes of `range`, in order, as they arrive. The end of the blob is held back until the SHA-256 of
    * the whole has matched. Throws if the bytes cannot be had; ends only after all of them.
    */
-  read(range: ByteRange, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>
+  read(range: ByteRange, options: ReadOptions): AsyncIterable<Uint8Array>
 }
 
 interface BackendOptions {

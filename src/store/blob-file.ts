@@ -4,7 +4,7 @@ import { lstat, open, type FileHandle } from 'node:fs/promises'
 import { OperationError, systemCodeOf } from '../errors.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
 import type { BlobFile, StoredBlob } from './blob-store.ts'
-import { readExactly } from './file-bytes.ts'
+import { readExactly, readInto } from './file-bytes.ts'
 
 const EMPTY_DIGEST = digestOf('')
 
@@ -50,6 +50,10 @@ export class DiskBlobFile implements BlobFile {
 
   async read(offset: number, length: number): Promise<Buffer> {
     return readExactly(this.#file, offset, length)
+  }
+
+  async readInto(bytes: Uint8Array, offset: number): Promise<void> {
+    return readInto(this.#file, bytes, offset)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

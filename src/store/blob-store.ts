@@ -8,6 +8,16 @@ export interface ByteRange {
   readonly end: number
 }
 
+/** How a range is read. */
+export interface ReadOptions {
+  readonly signal: AbortSignal
+  /**
+   * The reader looks at a chunk until it asks for the next one, and no longer, so that the buffer may be used again;
+   * at the last chunk it may look for ever.
+   */
+  readonly isLent?: boolean
+}
+
 export interface StoredBlob {
   readonly digest: Digest
   /** bytes */
@@ -38,6 +48,8 @@ export interface BlobFile extends AsyncDisposable {
   readonly size: number
   /** Exactly `length` bytes from `offset`. */
   read(offset: number, length: number): Promise<Buffer>
+  /** Fills `bytes` from `offset`. */
+  readInto(bytes: Uint8Array, offset: number): Promise<void>
 }
 
 /**
@@ -60,6 +72,8 @@ export interface PartialBlob extends AsyncDisposable {
   writePiece(index: number, bytes: Uint8Array): Promise<void>
   /** Exactly `length` bytes from `offset`; the caller knows that their pieces are here. */
   read(offset: number, length: number): Promise<Buffer>
+  /** Fills `bytes` from `offset`; the caller knows that their pieces are here. */
+  readInto(bytes: Uint8Array, offset: number): Promise<void>
   /** Makes what is here survive a restart: the bytes first, then the bitfield. */
   checkpoint(): Promise<void>
   /**

@@ -100,6 +100,10 @@ export class DiskPartialBlob implements PartialBlob {
     return readExactly(this.#parts.file, offset, length)
   }
 
+  async readInto(bytes: Uint8Array, offset: number): Promise<void> {
+    return readInto(this.#parts.file, bytes, offset)
+  }
+
   async checkpoint(): Promise<void> {
     if (this.#state === 'complete') return
     this.#assertWritable()

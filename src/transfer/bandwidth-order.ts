@@ -5,16 +5,18 @@ export interface Stream {
   /** the smallest goes first */
   rank: () => number
   lastByteAtMs: number
-  bytes: number
 }
 
 // A stream that has the right of way but brings nothing for this long lets the others pass.
 const IDLE_MS = 150
 const LOOK_AGAIN_MS = 50
 // One stream may be slower than the link. For a moment a second one runs freely; if all of them together are
-// that much faster, it stays free.
+// that much faster, it stays free. If not, the next try is twice as far away: it costs the lowest layer its time.
 const PROBE_EVERY_MS = 3000
-const PROBE_MS = 750
+const MAX_PROBE_EVERY_MS = 60_000
+const PROBE_MS = 600
+// What waited in the buffers of a stream that is let go comes at once, and says nothing of the link.
+const SETTLE_MS = 300
 const WORTH_IT = 1.25
 const MAX_FREE = 4
 
@@ -26,14 +28,24 @@ const MAX_FREE = 4
 export class BandwidthOrder {
   readonly #streams = new Set<Stream>()
   #free = 1
-  #mark = { atMs: 0, bytes: 0 }
-  #probe: { sinceMs: number; bytes: number; before: number } | undefined
+  #waiting = 0
   #bytes = 0
+  /** what comes is counted from here on */
+  #mark = { atMs: 0, bytes: 0 }
+  /** bytes per ms before the probe that goes on */
+  #before: number | undefined
+  #probeEveryMs = PROBE_EVERY_MS
   #change = Promise.withResolvers<void>()
+  readonly #nowMs: () => number
+
+  constructor({ nowMs = () => performance.now() }: { nowMs?: () => number } = {}) {
+    this.#nowMs = nowMs
+  }
 
   /** Registers a stream; call the result when it has ended. */
   add(rank: () => number): { stream: Stream; end: () => void } {
-    const stream: Stream = { rank, lastByteAtMs: performance.now(), bytes: 0 }
+    const stream: Stream = { rank, lastByteAtMs: this.#nowMs() }
+    if (this.#streams.size === 0) this.#begin()
     this.#streams.add(stream)
     return {
       stream,
@@ -46,17 +58,21 @@ export class BandwidthOrder {
 
   /** Notes bytes that came, and waits until more of this stream may be read. @returns ms that it waited */
   async pass(stream: Stream, bytes: number, signal: AbortSignal): Promise<number> {
-    const nowMs = performance.now()
+    const nowMs = this.#nowMs()
     stream.lastByteAtMs = nowMs
-    stream.bytes += bytes
     this.#bytes += bytes
     if (this.#streams.size === 1) return 0
     this.#measure(nowMs)
     if (this.#mayRead(stream, nowMs)) return 0
-    while (!signal.aborted && !this.#mayRead(stream, performance.now())) {
-      await Promise.race([this.#change.promise, pause(LOOK_AGAIN_MS, signal)])
+    this.#waiting += 1
+    try {
+      while (!signal.aborted && !this.#mayRead(stream, this.#nowMs())) {
+        await Promise.race([this.#change.promise, pause(LOOK_AGAIN_MS, signal)])
+      }
+    } finally {
+      this.#waiting -= 1
     }
-    return performance.now() - nowMs
+    return this.#nowMs() - nowMs
   }
 
   #mayRead(stream: Stream, nowMs: number): boolean {
@@ -69,26 +85,42 @@ export class BandwidthOrder {
     return ahead < this.#free
   }
 
+  /** Nothing is known of a link until it is used: between two pulls nothing came because nothing was asked for. */
+  #begin(): void {
+    this.#free = 1
+    this.#probeEveryMs = PROBE_EVERY_MS
+    this.#endProbe()
+  }
+
   /** Tries from time to time whether one stream more brings more. */
   #measure(nowMs: number): void {
-    if (this.#probe) {
-      const { sinceMs, bytes, before } = this.#probe
-      if (nowMs - sinceMs < PROBE_MS) return
-      const rate = (this.#bytes - bytes) / (nowMs - sinceMs)
-      if (rate < before * WORTH_IT) this.#free = Math.max(1, this.#free - 1)
-      this.#probe = undefined
-      this.#mark = { atMs: nowMs, bytes: this.#bytes }
-      return
+    const passedMs = nowMs - this.#mark.atMs
+    if (this.#before === undefined) {
+      if (this.#waiting === 0 || this.#free >= MAX_FREE || passedMs < this.#probeEveryMs) return
+      this.#before = this.#rate(nowMs)
+      this.#free += 1
+      this.#mark = { atMs: nowMs + SETTLE_MS, bytes: Infinity }
+      this.#wake()
+    } else if (this.#mark.bytes === Infinity) {
+      if (passedMs >= 0) this.#mark = { atMs: nowMs, bytes: this.#bytes }
+    } else if (passedMs >= PROBE_MS) {
+      const isWorthIt = this.#rate(nowMs) >= this.#before * WORTH_IT
+      if (!isWorthIt) this.#free -= 1
+      this.#probeEveryMs = isWorthIt
+        ? PROBE_EVERY_MS
+        : Math.min(2 * this.#probeEveryMs, MAX_PROBE_EVERY_MS)
+      this.#endProbe()
     }
-    if (this.#mark.atMs === 0 || nowMs - this.#mark.atMs > 4 * PROBE_EVERY_MS) {
-      this.#mark = { atMs: nowMs, bytes: this.#bytes }
-      return
-    }
-    if (nowMs - this.#mark.atMs < PROBE_EVERY_MS || this.#free >= MAX_FREE) return
-    const before = (this.#bytes - this.#mark.bytes) / (nowMs - this.#mark.atMs)
-    this.#probe = { sinceMs: nowMs, bytes: this.#bytes, before }
-    this.#free += 1
-    this.#wake()
+  }
+
+  #endProbe(): void {
+    this.#before = undefined
+    this.#mark = { atMs: this.#nowMs(), bytes: this.#bytes }
+  }
+
+  /** bytes per ms since the mark */
+  #rate(nowMs: number): number {
+    return (this.#bytes - this.#mark.bytes) / (nowMs - this.#mark.atMs)
   }
 
   #wake(): void {

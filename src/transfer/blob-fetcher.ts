@@ -1,7 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { isOperationError, messageOf, OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { BlobStore, ByteRange } from '../store/blob-store.ts'
+import type { BlobStore, ByteRange, ReadOptions } from '../store/blob-store.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { BlobSources } from './blob-sources.ts'
 import { BlobTransfer } from './blob-transfer.ts'
@@ -14,7 +14,7 @@ import type { UpstreamRoute } from './upstream-route.ts'
 export interface ReadableBlob {
   /** bytes */
   readonly size: number
-  read(range: ByteRange, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>
+  read(range: ByteRange, options: ReadOptions): AsyncIterable<Uint8Array>
 }
 
 interface BlobFetcherOptions {
@@ -207,7 +207,7 @@ export class BlobFetcher implements AsyncDisposable {
   async *#readStored(
     digest: Digest,
     range: ByteRange,
-    options: { signal: AbortSignal },
+    options: ReadOptions,
   ): AsyncIterable<Uint8Array> {
     for await (const chunk of this.#storedReads.read(digest, range, options)) {
       this.#options.onStoreRead?.(chunk.length)

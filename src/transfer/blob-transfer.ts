@@ -1,7 +1,8 @@
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { ByteRange } from '../store/blob-store.ts'
+import type { ByteRange, ReadOptions } from '../store/blob-store.ts'
+import { release } from '../support/buffer-lender.ts'
 import { abortable } from '../support/deadline.ts'
 import type { ReadablePieces } from './recent-pieces.ts'
 import { SharedReads } from './shared-reads.ts'
@@ -199,8 +200,9 @@ export class BlobTransfer {
     range: ByteRange,
     {
       readStored,
+      isLent = false,
       signal,
-    }: { readStored: (rest: ByteRange) => AsyncIterable<Uint8Array>; signal: AbortSignal },
+    }: ReadOptions & { readStored: (rest: ByteRange) => AsyncIterable<Uint8Array> },
   ): AsyncIterable<Uint8Array> {
     let offset = range.start
     this.#readers += 1
@@ -209,6 +211,7 @@ export class BlobTransfer {
       for await (const bytes of this.#readMoving(range, signal)) {
         offset += bytes.length
         yield bytes
+        if (isLent && offset <= range.end) release(bytes)
       }
     } finally {
       reader[Symbol.dispose]()
@@ -275,7 +278,8 @@ export class BlobTransfer {
     const length = Math.min(this.#reads.lengthAt(offset), endOfPiece - offset, end - offset)
     const kept = partial.kept?.(offset, length)
     if (kept) return kept
-    return this.#reads.read({ source: partial, offset, length }, () => partial.read(offset, length))
+    const readInto = (bytes: Buffer) => partial.readInto(bytes, offset)
+    return this.#reads.read({ source: partial, offset, length }, readInto)
   }
 
   snapshot(): TransferSnapshot {
@@ -353,7 +357,8 @@ function wholePiece(bytes: Buffer): ReadablePieces {
     pieceLength: Math.max(1, bytes.length),
     pieceCount: 1,
     hasPiece: () => true,
-    read: async (offset, length) => bytes.subarray(offset, offset + length),
+    kept: (offset, length) => bytes.subarray(offset, offset + length),
+    readInto: async (into, offset) => into.set(bytes.subarray(offset, offset + into.length)),
   }
 }
 

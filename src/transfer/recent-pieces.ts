@@ -1,11 +1,12 @@
+import { hold, release } from '../support/buffer-lender.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 
 /** The pieces of a blob on its way, as readers see them. */
 export interface ReadablePieces extends Pick<
   PartialBlob,
-  'size' | 'pieceLength' | 'pieceCount' | 'hasPiece' | 'read'
+  'size' | 'pieceLength' | 'pieceCount' | 'hasPiece' | 'readInto'
 > {
-  /** the bytes of a range of one piece where they are in memory */
+  /** the bytes of a range of one piece where they are in memory; the caller is a user of their buffer */
   kept?(offset: number, length: number): Buffer | undefined
 }
 
@@ -34,18 +35,21 @@ export class RecentPieces implements ReadablePieces {
     return this.#partial.hasPiece(index)
   }
 
-  /** @param bytes nobody may change them any more */
+  /** @param bytes nobody may change them any more until they are released */
   keep(index: number, bytes: Buffer): void {
+    hold(bytes)
     this.#pieces.set(index, bytes)
     this.#bytes += bytes.length
-    for (const [oldest, { length }] of this.#pieces) {
+    for (const [oldest, old] of this.#pieces) {
       if (this.#bytes <= MAX_BYTES) break
       this.#pieces.delete(oldest)
-      this.#bytes -= length
+      this.#bytes -= old.length
+      release(old)
     }
   }
 
   clear(): void {
+    for (const bytes of this.#pieces.values()) release(bytes)
     this.#pieces.clear()
     this.#bytes = 0
   }
@@ -54,12 +58,12 @@ export class RecentPieces implements ReadablePieces {
     const index = Math.floor(offset / this.pieceLength)
     const start = offset - index * this.pieceLength
     const piece = this.#pieces.get(index)
-    return piece && start + length <= piece.length
-      ? piece.subarray(start, start + length)
-      : undefined
+    if (!piece || start + length > piece.length) return undefined
+    hold(piece)
+    return piece.subarray(start, start + length)
   }
 
-  async read(offset: number, length: number): Promise<Buffer> {
-    return this.kept(offset, length) ?? this.#partial.read(offset, length)
+  async readInto(bytes: Uint8Array, offset: number): Promise<void> {
+    return this.#partial.readInto(bytes, offset)
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
+import { release } from '../support/buffer-lender.ts'
 import { SharedReads } from './shared-reads.ts'
 
 const KIB = 1024
@@ -65,10 +66,28 @@ test('few readers share nothing, and a crowd that has gone leaves nothing', asyn
   assert.equal(loads(), afterFirstCrowd + 1)
 })
 
+test('a buffer is used again when the last of its readers has released it, and nobody can ask for it', async () => {
+  const reads = new SharedReads()
+  enter(reads, CROWD)
+  const { load } = source()
+  const range = { source: 'a', offset: 0, length: 32 * KIB }
+  const [first, second] = [await reads.read(range, load), await reads.read(range, load)]
+  assert.equal(first.buffer, second.buffer)
+  release(first)
+  for (let index = 1; index <= 128; index += 1) {
+    release(await reads.read({ ...range, offset: index * 32 * KIB }, load))
+  }
+  const next = async () => (await reads.read({ ...range, source: {} }, load)).buffer
+  assert.notEqual(await next(), second.buffer)
+  assert.ok(second.every((byte) => byte === 1))
+  release(second)
+  assert.equal(await next(), second.buffer)
+})
+
 test('a crowd that is spread over a blob has a bounded number of bytes kept for it', async () => {
   const reads = new SharedReads()
   enter(reads, CROWD)
-  const { load, loads } = source(32 * KIB)
+  const { load, loads } = source()
   const read = (index: number) =>
     reads.read({ source: 'a', offset: index * 32 * KIB, length: 32 * KIB }, load)
   for (let index = 0; index < 129; index += 1) await read(index)
@@ -82,11 +101,11 @@ function enter(reads: SharedReads, count: number): Disposable[] {
   return Array.from({ length: count }, () => reads.enter())
 }
 
-function source(length = 4): { load: () => Promise<Buffer>; loads: () => number } {
+function source(): { load: (bytes: Buffer) => Promise<void>; loads: () => number } {
   let loads = 0
-  const load = (): Promise<Buffer> => {
+  const load = async (bytes: Buffer): Promise<void> => {
     loads += 1
-    return Promise.resolve(Buffer.alloc(length))
+    bytes.fill(loads)
   }
   return { load, loads: () => loads }
 }

@@ -1,7 +1,10 @@
+import { BufferLender, hold, release } from '../support/buffer-lender.ts'
+
 // Large reads for few readers; many share a bound on what waits in their sockets.
 const MAX_READ_BYTES = 256 * 1024
 const MIN_READ_BYTES = 32 * 1024
 const ALL_READS_BYTES = 8 * 1024 * 1024
+const MAX_IDLE_BYTES = 4 * 1024 * 1024
 const MAX_KEPT_BYTES = 4 * 1024 * 1024
 // No longer: a blob may be removed and fetched again, and who asks then wants the new file.
 const FRESH_MS = 1000
@@ -19,6 +22,7 @@ interface SharedRead {
 export class SharedReads {
   /** by source and offset, oldest first */
   readonly #reads = new Map<string, SharedRead>()
+  readonly #lender = new BufferLender({ maxBytes: MAX_IDLE_BYTES })
   #keptBytes = 0
   #readers = 0
   readonly #sources = new WeakMap<object, string>()
@@ -46,20 +50,29 @@ export class SharedReads {
   }
 
   /**
-   * The bytes of a range as `load` brings them, or as it brought them to somebody else a moment ago.
-   * @param range.source what `load` reads: bytes that never change
+   * The bytes of a range as `readInto` brings them, or as it brought them to somebody else a moment ago. The caller
+   * is a user of their buffer.
+   * @param range.source what `readInto` reads: bytes that never change
    */
   async read(
     { source, offset, length }: { source: string | object; offset: number; length: number },
-    load: () => Promise<Buffer>,
+    readInto: (bytes: Buffer, offset: number) => Promise<void>,
   ): Promise<Buffer> {
+    const load = async () => {
+      const bytes = this.#lender.lend(length)
+      await readInto(bytes, offset)
+      return bytes
+    }
     if (!this.isCrowded) return load()
     const key = `${this.#nameOf(source)} ${offset}`
     const found = this.#reads.get(key)
     if (found && found.length >= length && performance.now() - found.atMs < FRESH_MS) {
       // what failed for another may be well for this one: their files are closed one by one
       const bytes = await found.bytes.catch(() => undefined)
-      if (bytes) return bytes.subarray(0, length)
+      if (bytes) {
+        hold(bytes)
+        return bytes.subarray(0, length)
+      }
     }
     const bytes = load()
     this.#keep(key, { bytes, length, atMs: performance.now() })
@@ -78,6 +91,7 @@ export class SharedReads {
 
   #keep(key: string, read: SharedRead): void {
     this.#drop(key)
+    read.bytes.then(hold, () => undefined)
     this.#reads.set(key, read)
     this.#keptBytes += read.length
     for (const oldest of this.#reads.keys()) {
@@ -87,13 +101,15 @@ export class SharedReads {
   }
 
   #drop(key: string): void {
-    this.#keptBytes -= this.#reads.get(key)?.length ?? 0
+    const read = this.#reads.get(key)
+    if (!read) return
+    this.#keptBytes -= read.length
     this.#reads.delete(key)
+    read.bytes.then(release, () => undefined)
   }
 
   #clear(): void {
-    this.#reads.clear()
-    this.#keptBytes = 0
+    for (const key of this.#reads.keys()) this.#drop(key)
   }
 
   /** A power of two, so that the ranges of all readers fit together. */

@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
-import type { BlobFile, BlobStore, ByteRange } from '../store/blob-store.ts'
+import type { BlobFile, BlobStore, ByteRange, ReadOptions } from '../store/blob-store.ts'
+import { release } from '../support/buffer-lender.ts'
 import type { SharedReads } from './shared-reads.ts'
 
 /** Blobs of the store, read for clients. */
@@ -19,7 +20,7 @@ export class StoredReads {
   async *read(
     digest: Digest,
     { start, end }: ByteRange,
-    { signal }: { signal: AbortSignal },
+    { signal, isLent = false }: ReadOptions,
   ): AsyncIterable<Buffer> {
     await using stack = new AsyncDisposableStack()
     stack.use(this.#reads.enter())
@@ -34,12 +35,13 @@ export class StoredReads {
       // where the reader leaves, nobody asks for it any more
       ahead?.catch(() => undefined)
       yield bytes
+      if (isLent && offset <= end) release(bytes)
     }
   }
 
   async #readAt(digest: Digest, file: BlobFile, { start, end }: ByteRange): Promise<Buffer> {
     const length = Math.min(this.#reads.lengthAt(start), end + 1 - start)
     const range = { source: digest, offset: start, length }
-    return this.#reads.read(range, () => file.read(start, length))
+    return this.#reads.read(range, (bytes, offset) => file.readInto(bytes, offset))
   }
 }

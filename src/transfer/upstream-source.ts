@@ -1,4 +1,5 @@
 import { OperationError } from '../errors.ts'
+import { BufferLender, release } from '../support/buffer-lender.ts'
 import { pieceLength } from '../torrent/piece-length.ts'
 import type { Upstream, UpstreamBlob } from '../upstream/upstream.ts'
 import { BandwidthOrder } from './bandwidth-order.ts'
@@ -14,6 +15,7 @@ interface UpstreamSourceOptions {
 
 // While one piece is written the next one is filled.
 const WRITES_AT_ONCE = 2
+const MAX_IDLE_PIECE_BYTES = 8 * 1024 * 1024
 // A run of pieces that peers brought is read over; a longer one is worth a request of its own.
 const MAX_SKIPPED_BYTES = 4 * 1024 * 1024
 
@@ -21,6 +23,7 @@ const MAX_SKIPPED_BYTES = 4 * 1024 * 1024
 export class UpstreamSource {
   readonly #options: UpstreamSourceOptions
   readonly #order = new BandwidthOrder()
+  readonly #pieces = new BufferLender({ maxBytes: MAX_IDLE_PIECE_BYTES })
   #lastRank = 0
 
   constructor(options: UpstreamSourceOptions) {
@@ -103,7 +106,7 @@ export class UpstreamSource {
     const length = pieceLength(transfer.size)
     const rank = this.#rankOf(transfer)
     const { stream, end } = this.#order.add(rank)
-    const writer = new PieceWriter(assembly, { first, length })
+    const writer = new PieceWriter(assembly, { first, length, lender: this.#pieces })
     try {
       for await (const chunk of blob.content) {
         signal.throwIfAborted()
@@ -138,9 +141,10 @@ export class UpstreamSource {
   }
 }
 
-/** Cuts a stream into pieces and writes them while the next ones come. */
+/** Cuts a stream into pieces and writes them while the next ones come. Releases the buffers that it is given. */
 class PieceWriter {
   readonly #assembly: BlobAssembly
+  readonly #lender: BufferLender
   readonly #length: number
   readonly #size: number
   #index: number
@@ -148,8 +152,12 @@ class PieceWriter {
   #filled = 0
   #writes: Promise<void>[] = []
 
-  constructor(assembly: BlobAssembly, options: { first: number; length: number }) {
+  constructor(
+    assembly: BlobAssembly,
+    options: { first: number; length: number; lender: BufferLender },
+  ) {
     this.#assembly = assembly
+    this.#lender = options.lender
     this.#index = options.first
     this.#length = options.length
     this.#size = assembly.transfer.size
@@ -173,12 +181,13 @@ class PieceWriter {
         await this.#flush(offset === 0 ? chunk : chunk.subarray(offset))
         return
       }
-      this.#buffer ??= Buffer.allocUnsafeSlow(wanted)
+      this.#buffer ??= this.#lender.lend(wanted)
       const copied = chunk.copy(this.#buffer, this.#filled, offset)
       this.#filled += copied
       offset += copied
       if (this.#filled === wanted) await this.#flush(this.#buffer)
     }
+    release(chunk)
   }
 
   /** Waits until every whole piece is written. @throws what a write failed with */
@@ -199,7 +208,7 @@ class PieceWriter {
   }
 
   async #writePiece(index: number, bytes: Buffer): Promise<void> {
-    if (await this.#assembly.writeFromUpstream(index, bytes)) return
+    if (await this.#assembly.writeFromUpstream(index, bytes)) return release(bytes)
     const { digest } = this.#assembly.transfer
     throw new OperationError(
       'BLOB_DIGEST_MISMATCH',

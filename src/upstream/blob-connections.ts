@@ -1,8 +1,9 @@
 import { connect as connectPlain, isIP, type LookupFunction } from 'node:net'
 import { connect as connectSecure, type ConnectionOptions } from 'node:tls'
 
+import { BufferLender } from '../support/buffer-lender.ts'
 import { abortable } from '../support/deadline.ts'
-import { BodySocket, type OpenSocket } from './body-socket.ts'
+import { BodySocket, MAX_IDLE_SLAB_BYTES, type OpenSocket } from './body-socket.ts'
 import { chunkedBody } from './chunked-body.ts'
 import type { AnswerBody } from './http-answer.ts'
 import type { ResponseHead } from './response-head.ts'
@@ -34,6 +35,7 @@ export class BlobConnections {
   readonly #options: BlobConnectionsOptions
   readonly #idle = new Map<string, { socket: BodySocket; timer: NodeJS.Timeout }[]>()
   readonly #all = new Set<BodySocket>()
+  readonly #slabs = new BufferLender({ maxBytes: MAX_IDLE_SLAB_BYTES })
   #isClosed = false
 
   constructor(options: BlobConnectionsOptions) {
@@ -119,7 +121,7 @@ export class BlobConnections {
   async #open(request: BlobRequest): Promise<BodySocket> {
     if (this.#isClosed) throw closed()
     const { url, signal } = request
-    const socket = new BodySocket(this.#opener(request))
+    const socket = new BodySocket(this.#opener(request), this.#slabs)
     this.#all.add(socket)
     const { promise, resolve } = Promise.withResolvers<void>()
     socket.onConnected(url.protocol === 'https:' ? 'secureConnect' : 'connect', resolve)

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { connect, createServer, type ConnectionOptions } from 'node:tls'
 
+import { BufferLender } from '../support/buffer-lender.ts'
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
 import { BodySocket, type OpenSocket } from './body-socket.ts'
 
@@ -64,10 +65,10 @@ async function connectTo(t: TestContext, answer: () => Buffer): Promise<BodySock
   t.after(() => server.close())
   const { port } = server.address() as AddressInfo
   const ca = authority.certificate
-  const socket = new BodySocket((options) =>
+  const open: OpenSocket = (options) =>
     connect({ host: '127.0.0.1', port, ca, ...options } satisfies ConnectionOptions &
-      Parameters<OpenSocket>[0]),
-  )
+      Parameters<OpenSocket>[0])
+  const socket = new BodySocket(open, new BufferLender({ maxBytes: 0 }))
   t.after(() => socket.destroy())
   return socket
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 
+import { hold, release, type BufferLender } from '../support/buffer-lender.ts'
 import { readResponseHead, type ResponseHead } from './response-head.ts'
 
 /** How a connection is opened: with these options of `net.connect` and `tls.connect` besides its own. */
@@ -9,19 +10,22 @@ export type OpenSocket = (options: {
 
 // A piece of most blobs: a full buffer becomes a piece without being copied.
 const SLAB_BYTES = 256 * 1024
+// of a lender: how much may lie idle
+export const MAX_IDLE_SLAB_BYTES = 8 * 1024 * 1024
 // What waits for the reader; beyond it the socket is not read.
 const MAX_WAITING_BYTES = 2 * SLAB_BYTES
 // On a slow link a reader sees what there is this often.
 const FLUSH_MS = 50
 
 /**
- * One connection to a registry, for bodies that may be long. Bytes are read straight into large buffers, which then
- * belong to the reader: the stock client hands out a stream chunk of its own for every 64 KiB, and takes five times as
+ * One connection to a registry, for bodies that may be long. Bytes are read straight into large buffers, of which the
+ * reader is one user: the stock client hands out a stream chunk of its own for every 64 KiB, and takes five times as
  * long for it.
  */
 export class BodySocket {
   readonly #socket: Socket
-  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+  readonly #lender: BufferLender
+  #slab: Buffer
   /** bytes of the slab that the reader has */
   #given = 0
   /** bytes of the slab that are here */
@@ -37,7 +41,9 @@ export class BodySocket {
   #wake: () => void = () => {}
   readonly #failed = Promise.withResolvers<never>()
 
-  constructor(open: OpenSocket) {
+  constructor(open: OpenSocket, lender: BufferLender) {
+    this.#lender = lender
+    this.#slab = lender.lend(SLAB_BYTES)
     this.#socket = open({
       onread: {
         buffer: () => this.#room(),
@@ -80,7 +86,8 @@ export class BodySocket {
   }
 
   /**
-   * The next bytes of the body as they are on the wire; undefined at its end.
+   * The next bytes of the body as they are on the wire; undefined at its end. The caller is a user of their buffer,
+   * and may release it.
    * @throws what the connection failed with before it
    */
   async next(): Promise<Buffer | undefined> {
@@ -143,16 +150,13 @@ export class BodySocket {
     }
   }
 
-  /** What came with the head is moved to the front of a slab of its own, so that slabs begin where pieces begin. */
+  /** What came with the head is moved to the front of the slab, so that slabs begin where pieces begin. */
   #beginBody(head: ResponseHead): void {
-    const early = this.#slab.subarray(head.length, this.#filled)
     this.#head = head
     this.#missing = head.bodyLength
-    this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-    early.copy(this.#slab)
-    this.#given = 0
-    this.#filled = early.length
-    this.#onBody(early.length)
+    this.#slab.copyWithin(0, head.length, this.#filled)
+    this.#filled -= head.length
+    this.#onBody(this.#filled)
     this.#wake()
   }
 
@@ -170,17 +174,21 @@ export class BodySocket {
     this.#flushTimer = undefined
     if (this.#filled > this.#given) {
       const bytes = this.#slab.subarray(this.#given, this.#filled)
+      hold(bytes)
       this.#ready.push(bytes)
       this.#readyBytes += bytes.length
     }
     this.#given = this.#filled
     // Only as the socket asks for the next buffer anyway: this is called with what it has just filled.
-    if (this.#filled === SLAB_BYTES || this.#missing === 0) {
-      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-      this.#given = 0
-      this.#filled = 0
-    }
+    if (this.#filled === SLAB_BYTES || this.#missing === 0) this.#changeSlab()
     this.#wake()
+  }
+
+  #changeSlab(): void {
+    release(this.#slab)
+    this.#slab = this.#lender.lend(SLAB_BYTES)
+    this.#given = 0
+    this.#filled = 0
   }
 
   #readOn(): void {

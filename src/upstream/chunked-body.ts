@@ -1,3 +1,5 @@
+import { hold } from '../support/buffer-lender.ts'
+
 const LINE_END = Buffer.from('\r\n')
 const MAX_LINE_BYTES = 4096
 // RFC 9112, 7.1: hex digits, then extensions that nobody here knows
@@ -14,6 +16,8 @@ export async function* chunkedBody(
   const more = async () => {
     const bytes = await next()
     if (!bytes) throw Object.assign(new Error('its body breaks off'), { code: 'ECONNRESET' })
+    // several readers are given parts of it, and it is looked at between them: it is never released for good
+    hold(bytes)
     rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes])
   }
   const line = async () => {

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 // measured: 1 GiB through the door at 300, 150, 100 and 80 percent costs the leecher 6.6, 6.6, 7.4 and 7.9 s of
 // processor (bench/seed-to-leecher.ts); four layers of 64 MiB at once peak at 244, 239, 222 and 215 MB of memory
 // (node-faults.integration.test.ts), and a quarter of the full collections of an untouched heap happen at 300
-const GROWTH_PERCENT = 100
+const GROWTH_PERCENT = 20
 // measured: V8's young generation has 32 MiB when a node has started, and with 1000 clients soon 128 MiB to the end
 // (upstream-crowd.integration.test.ts); at 32 MiB, 512 MiB from the store take one client and four no longer and no
 // more of the processor, as far as runs that differ by a fifth can tell

@@ -15,7 +15,8 @@ export interface ProvenRequest {
 
 // A proof is good this long either way, so clocks may differ by as much.
 const WINDOW_MS = 60_000
-// More than a node takes in two windows; the oldest is forgotten first, and is then too old anyway.
+// More than a node takes in two windows; the oldest is forgotten first, and is then too old anyway. Counted as sizes:
+// for `max` the cache would take room for all of them at once, 8 MB.
 const MAX_NONCES = 200_000
 const PATTERN = /^DD1 (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/
 
@@ -32,7 +33,11 @@ export function proveRequest(
 /** Takes each proof once: stateful, one per node. */
 export class RequestVerifier {
   readonly #key: SwarmKey
-  readonly #nonces = new LRUCache<string, true>({ max: MAX_NONCES, ttl: 2 * WINDOW_MS })
+  readonly #nonces = new LRUCache<string, true>({
+    maxSize: MAX_NONCES,
+    sizeCalculation: () => 1,
+    ttl: 2 * WINDOW_MS,
+  })
 
   constructor(key: SwarmKey) {
     this.#key = key

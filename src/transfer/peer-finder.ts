@@ -40,6 +40,7 @@ const HELLO_MS = 60_000
 // What a peer said of a blob: complete stays so for a while, the rest changes while it downloads.
 const COMPLETE_MS = 30_000
 const INCOMPLETE_MS = 1000
+const MAX_ANSWERS = 50_000
 
 interface HolderSearch {
   readonly images: readonly Digest[]
@@ -52,7 +53,10 @@ export class PeerFinder {
   readonly #options: PeerFinderOptions
   readonly #log: Log
   readonly #meeting = new SingleFlight<KnownPeer | undefined>()
-  readonly #answers = new LRUCache<string, HeldBlob | 'absent'>({ max: 50_000 })
+  readonly #answers = new LRUCache<string, HeldBlob | 'absent'>({
+    maxSize: MAX_ANSWERS,
+    sizeCalculation: () => 1,
+  })
   readonly #silent = new LRUCache<string, true>({ max: 5000, ttl: SILENT_ADDRESS_MS })
 
   constructor(options: PeerFinderOptions) {

@@ -1,4 +1,4 @@
-import { errors } from 'undici'
+import errors from 'undici/lib/core/errors.js'
 
 import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
 

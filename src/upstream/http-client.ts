@@ -1,4 +1,8 @@
-import { Agent, Pool, type Dispatcher } from 'undici'
+import type { Dispatcher } from 'undici'
+// The index of undici loads 70 more files, for 80 ms and 15 MB: fetch, WebSocket, caches.
+import askStock from 'undici/lib/api/api-request.js'
+import Agent from 'undici/lib/dispatcher/agent.js'
+import Pool from 'undici/lib/dispatcher/pool.js'
 
 import { VERSION } from '../version.ts'
 import type { AddressGuard, Reach } from './address-guard.ts'
@@ -88,7 +92,7 @@ export class HttpClient implements AsyncDisposable {
   async #sendStock(request: HttpRequest): Promise<HttpAnswer> {
     const { url, method, headers, body, signal } = request
     try {
-      const answer = await this.#agentFor(request).request({
+      const answer = await askStock.call(this.#agentFor(request), {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,

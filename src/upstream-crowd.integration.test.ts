@@ -16,12 +16,8 @@ import { writeLayout } from './testing/testnet.ts'
 const MIB = 1024 * 1024
 const BLOB_BYTES = 16 * MIB
 const CLIENTS = 1000
-// Wanted are 256 MiB. Sixteen runs on two cores shared with others peaked between 293 and 405. What that is made of, by
-// process.memoryUsage: 58 MiB of files mapped (the program of Node), 32 of young and up to 134 of old generation, of
-// which about half lives and the rest waits for a full collection (heap-growth.ts), 35 outside of the heap. In the one
-// sampled run with a high peak, 374, that came with the last 16 clients, who read 256 KiB at a time: 73 were buffers.
-// A node that nobody asks has 144. A plain node:http server that sends 16 MiB to 1000 clients peaked at 142, in one run.
-const MAX_MEMORY_BYTES = 448 * MIB
+// A node that nobody asks has 130.
+const MAX_MEMORY_BYTES = 256 * MIB
 const CROWD = join(import.meta.dirname, 'testing/crowd-client.ts')
 
 test('1000 clients ask for one cold blob at once: upstream sends it once, all get it, in bounded memory', async (t) => {

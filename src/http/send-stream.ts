@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 
-import { abortable } from '../support/deadline.ts'
+import { AbortableWaits } from '../support/abortable-waits.ts'
 import { cutShort } from './cut-short.ts'
 
 export interface StreamedResponse {
@@ -41,7 +41,7 @@ export async function sendStream(
     response.writeHead(status, headers)
     response.flushHeaders()
     for (let chunk = await first; chunk; chunk = await chunks.next()) {
-      await abortable(taken(response, chunk), signal)
+      await chunks.untilTaken(response, chunk)
     }
     response.end()
   } catch (error) {
@@ -50,13 +50,6 @@ export async function sendStream(
   } finally {
     chunks.close()
   }
-}
-
-/** Writes a chunk and waits until the system has taken it. */
-function taken(response: ServerResponse, chunk: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    response.write(chunk, (error) => (error ? reject(error) : resolve()))
-  })
 }
 
 /** Waits until `work` is done, no longer than `limitMs`; throws if it fails by then. */
@@ -73,14 +66,15 @@ async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<v
 /** Takes chunks one by one, with a limit on the wait for each. */
 class ChunkReader {
   readonly #iterator: AsyncIterator<Uint8Array>
-  readonly #signal: AbortSignal
+  readonly #waits: AbortableWaits
   readonly #timer: NodeJS.Timeout
   #isWaiting = false
 
   constructor(body: StreamedResponse['body'], signal: AbortSignal, stallMs: number) {
     const stall = new AbortController()
-    this.#signal = AbortSignal.any([signal, stall.signal])
-    this.#iterator = body({ signal: this.#signal })[Symbol.asyncIterator]()
+    const either = AbortSignal.any([signal, stall.signal])
+    this.#waits = new AbortableWaits(either)
+    this.#iterator = body({ signal: either })[Symbol.asyncIterator]()
     // One timer for all chunks; between them it may fire without effect, and refresh starts it again.
     this.#timer = setTimeout(() => {
       if (this.#isWaiting) stall.abort(new DOMException('no byte came in time', 'TimeoutError'))
@@ -92,16 +86,24 @@ class ChunkReader {
     this.#isWaiting = true
     this.#timer.refresh()
     try {
-      const { done, value } = await abortable(this.#iterator.next(), this.#signal)
+      const { done, value } = await this.#waits.wait(this.#iterator.next())
       return done === true ? undefined : value
     } finally {
       this.#isWaiting = false
     }
   }
 
+  /** Writes a chunk and waits until the system has taken it. */
+  async untilTaken(response: ServerResponse, chunk: Uint8Array): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    response.write(chunk, (error) => (error ? reject(error) : resolve()))
+    await this.#waits.wait(promise)
+  }
+
   /** Not awaited by anybody: an iterator that hangs would answer only after its hanging step. */
   close(): void {
     clearTimeout(this.#timer)
+    this.#waits.end()
     Promise.resolve(this.#iterator.return?.()).catch(() => undefined)
   }
 }

@@ -13,7 +13,7 @@ import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
 import { BlockSource, unusedChunkStore, type VerifiedBytes } from './block-source.ts'
-import { growHeapGenerously } from './heap-growth.ts'
+import { tameHeap } from './heap-growth.ts'
 import { encodeTorrentFile } from './metainfo.ts'
 import { OriginOnce } from './origin-once.ts'
 import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
@@ -117,7 +117,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
 
   static async open(options: TorrentEngineOptions): Promise<TorrentEngine> {
     useWireSockets()
-    growHeapGenerously()
+    tameHeap({ isTransferring: false })
     const client = new WebTorrent({ ...QUIET_CLIENT, peerId: makePeerId() })
     await once(client, 'listening', { signal: deadline(READY_TIMEOUT_MS) })
     // Connections come in through the peer port, which tells BitTorrent from questions between nodes.
@@ -222,6 +222,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     close: () => Promise<void>
   }): Promise<LiveTorrent> {
     const { record, content, partial } = options
+    tameHeap({ isTransferring: true })
     const torrent = this.#add(record, partial)
     const limit = this.#downloadLimit
     const download =
@@ -363,6 +364,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     download?.close()
     const kept = this.#live.get(record.infoHash)
     if (kept && (await kept) === live) this.#live.delete(record.infoHash)
+    if (this.#live.size === 0) tameHeap({ isTransferring: false })
     if (torrent.destroyed) return
     await new Promise<void>((done) => torrent.destroy(done))
     await closeContent()

@@ -38,6 +38,44 @@ test('a stream that has the right of way and brings nothing lets the others pass
   assert.ok(waitedMs >= 100 && waitedMs < 1500, `${waitedMs} ms`)
 })
 
+test('nothing waits for ever: after 20 s one more chunk may come', async () => {
+  let nowMs = 0
+  const order = new BandwidthOrder({ nowMs: () => nowMs })
+  const [low, middle, high] = [0, 1, 2].map((rank) => order.add(() => rank))
+  assert.ok(low && middle && high)
+  const waiting = order.pass(high.stream, 1000, never)
+  // two before it, so that it has to wait while one stream more is tried too
+  const feeding = setInterval(() => {
+    nowMs += 100
+    for (const { stream } of [low, middle]) void order.pass(stream, 1000, AbortSignal.abort())
+  }, 1)
+  const waitedMs = await waiting
+  clearInterval(feeding)
+  assert.ok(waitedMs >= 20_000, `${waitedMs} ms`)
+  assert.equal(order.mustWait(high.stream), true)
+})
+
+test('what lay in buffers, and the pause between two pulls, look like no faster link', async () => {
+  let nowMs = 0
+  const order = new BandwidthOrder({ nowMs: () => nowMs })
+  const first = order.add(() => 0)
+  await order.pass(first.stream, 1_000_000, never)
+  first.end()
+  nowMs += 10_000
+  const [low, high] = [order.add(() => 0), order.add(() => 1)]
+  const stop = new AbortController()
+  const waiting = order.pass(high.stream, 1000, stop.signal)
+  let passed = 0
+  void waiting.then(() => (passed += 1))
+  for (let step = 0; step < 20; step += 1) {
+    nowMs += 100
+    await order.pass(low.stream, 100_000, never)
+  }
+  assert.equal(passed, 0)
+  stop.abort()
+  await waiting
+})
+
 test('who leaves waits no longer', async () => {
   const order = new BandwidthOrder()
   const low = order.add(() => 0)

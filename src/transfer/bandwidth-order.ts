@@ -10,6 +10,8 @@ export interface Stream {
 // A stream that has the right of way but brings nothing for this long lets the others pass.
 const IDLE_MS = 150
 const LOOK_AGAIN_MS = 50
+// Longer than this nothing waits in one go: registries and clients give up connections on which nothing moves.
+const MAX_WAIT_MS = 20_000
 // One stream may be slower than the link. For a moment a second one runs freely; if all of them together are
 // that much faster, it stays free. If not, the next try is twice as far away: it costs the lowest layer its time.
 const PROBE_EVERY_MS = 3000
@@ -56,7 +58,16 @@ export class BandwidthOrder {
     }
   }
 
-  /** Notes bytes that came, and waits until more of this stream may be read. @returns ms that it waited */
+  /** Whether others go before this stream now. */
+  mustWait(stream: Stream): boolean {
+    return this.#streams.size > 1 && !this.#mayRead(stream, this.#nowMs())
+  }
+
+  /**
+   * Notes bytes that came, and waits until more of this stream may be read: it is its turn, or it has waited for 20 s
+   * and may bring one more chunk.
+   * @returns ms that it waited
+   */
   async pass(stream: Stream, bytes: number, signal: AbortSignal): Promise<number> {
     const nowMs = this.#nowMs()
     stream.lastByteAtMs = nowMs
@@ -66,7 +77,11 @@ export class BandwidthOrder {
     if (this.#mayRead(stream, nowMs)) return 0
     this.#waiting += 1
     try {
-      while (!signal.aborted && !this.#mayRead(stream, this.#nowMs())) {
+      while (
+        !signal.aborted &&
+        !this.#mayRead(stream, this.#nowMs()) &&
+        this.#nowMs() - nowMs < MAX_WAIT_MS
+      ) {
         await Promise.race([this.#change.promise, pause(LOOK_AGAIN_MS, signal)])
       }
     } finally {

@@ -40,6 +40,7 @@ export class BlobTransfer {
   #isProven = false
   #attempt = 1
   #readers = 0
+  #waiting = 0
   readonly #routes: UpstreamRoute[] = []
   #order = Number.POSITIVE_INFINITY
   readonly #waits = new Map<TransferWait['what'], number>()
@@ -89,6 +90,11 @@ export class BlobTransfer {
   /** Clients that read it now. */
   get readers(): number {
     return this.#readers
+  }
+
+  /** Whether a client reads it, or waits until it can. */
+  get isWanted(): boolean {
+    return this.#readers + this.#waiting > 0
   }
 
   /** Where upstream may have it, and by whose right it is asked for there; the first one that was named comes first. */
@@ -181,7 +187,12 @@ export class BlobTransfer {
 
   /** Waits until it is known that the blob can be had: true; or that it cannot: false. */
   async isAvailable(signal: AbortSignal): Promise<boolean> {
-    while (this.#state === 'waiting') await this.#nextChange(signal)
+    this.#waiting += 1
+    try {
+      while (this.#state === 'waiting') await this.#nextChange(signal)
+    } finally {
+      this.#waiting -= 1
+    }
     return this.#state !== 'failed'
   }
 

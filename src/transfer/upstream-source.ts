@@ -15,6 +15,8 @@ interface UpstreamSourceOptions {
 
 // While one piece is written the next one is filled.
 const WRITES_AT_ONCE = 2
+// What is smaller than this waits for nobody: a config, most of all.
+const MIN_ORDERED_BYTES = 1024 * 1024
 const MAX_IDLE_PIECE_BYTES = 8 * 1024 * 1024
 // A run of pieces that peers brought is read over; a longer one is worth a request of its own.
 const MAX_SKIPPED_BYTES = 4 * 1024 * 1024
@@ -106,13 +108,21 @@ export class UpstreamSource {
     const length = pieceLength(transfer.size)
     const rank = this.#rankOf(transfer)
     const { stream, end } = this.#order.add(rank)
+    const pass = async (bytes: number) => {
+      const waitedMs = await this.#order.pass(stream, bytes, signal)
+      if (waitedMs > 0) transfer.onWait('turn', waitedMs)
+    }
     const writer = new PieceWriter(assembly, { first, length, lender: this.#pieces })
     try {
+      if (transfer.size >= MIN_ORDERED_BYTES && this.#order.mustWait(stream)) {
+        // Whoever asks for it is told that it can be had.
+        await assembly.open()
+        await pass(0)
+      }
       for await (const chunk of blob.content) {
         signal.throwIfAborted()
         await writer.write(chunk)
-        const waitedMs = await this.#order.pass(stream, chunk.length, signal)
-        if (waitedMs > 0) transfer.onWait('turn', waitedMs)
+        await pass(chunk.length)
         if (writer.isAtPieceStart && this.#isWorthLeaving(assembly, writer.index, length)) {
           await writer.settled()
           return false
@@ -135,7 +145,7 @@ export class UpstreamSource {
     this.#lastRank += 1
     const arrival = this.#lastRank
     return () => {
-      const ahead = transfer.readers > 0 ? 0 : 1e12
+      const ahead = transfer.isWanted ? 0 : 1e12
       return ahead + transfer.order * 1e6 + (arrival % 1e6)
     }
   }

@@ -38,6 +38,8 @@ export class BodySocket {
   #readyBytes = 0
   #failure: Error | undefined
   #isPaused = false
+  /** nobody has asked for the body yet */
+  #isUnread = true
   #wake: () => void = () => {}
   readonly #failed = Promise.withResolvers<never>()
 
@@ -78,6 +80,7 @@ export class BodySocket {
    */
   async exchange(request: string): Promise<ResponseHead> {
     this.#head = undefined
+    this.#isUnread = true
     this.#socket.write(request, 'latin1')
     for (;;) {
       if (this.#head) return this.#head
@@ -91,6 +94,8 @@ export class BodySocket {
    * @throws what the connection failed with before it
    */
   async next(): Promise<Buffer | undefined> {
+    this.#isUnread = false
+    this.#readOn()
     for (;;) {
       const bytes = this.#ready.shift()
       if (bytes) {
@@ -136,7 +141,7 @@ export class BodySocket {
     if (!this.#head) this.#readHead()
     else this.#onBody(bytes)
     // Once it is paused only the reader lets it go on: TLS still gives what it had decrypted, to the end of the body.
-    this.#isPaused ||= this.#readyBytes >= MAX_WAITING_BYTES && this.#missing > 0
+    this.#isPaused ||= this.#isFull() && this.#missing > 0
     return !this.#isPaused
   }
 
@@ -191,8 +196,16 @@ export class BodySocket {
     this.#filled = 0
   }
 
+  /**
+   * A body that nobody reads yet is left to the sender, but for what came with its head: the system has little room
+   * for it, and makes much of it once a body was read fast.
+   */
+  #isFull(): boolean {
+    return this.#readyBytes >= MAX_WAITING_BYTES || (this.#isUnread && this.#head !== undefined)
+  }
+
   #readOn(): void {
-    if (!this.#isPaused || this.#readyBytes >= MAX_WAITING_BYTES) return
+    if (!this.#isPaused || this.#isFull()) return
     this.#isPaused = false
     this.#socket.resume()
   }

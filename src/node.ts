@@ -257,6 +257,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     upstream,
     identities: new ClientIdentities({
       users: new ClientUsers(),
+      mayLogIn: async (registry) => upstream?.mayLogIn(registry) ?? true,
       passCredentials: config.passCredentials,
     }),
   })

@@ -3,7 +3,9 @@ import type { DoorClient } from '../registry/registry-backend.ts'
 import type { UpstreamIdentity } from '../upstream/upstream.ts'
 
 interface ClientIdentityOptions {
-  readonly users: ClientUsers
+  readonly users: Pick<ClientUsers, 'userOf'>
+  /** whether this node may have a login for a registry */
+  readonly mayLogIn: (registry: string) => Promise<boolean>
   /** registries to which a client's own Authorization header is passed on */
   readonly passCredentials: readonly string[]
 }
@@ -23,10 +25,12 @@ export class ClientIdentities {
   async of(client: DoorClient | undefined, registry: string): Promise<UpstreamIdentity> {
     if (!client) return { kind: 'node' }
     const { socket, authorization } = client
-    const { users, passCredentials } = this.#options
+    const { users, passCredentials, mayLogIn } = this.#options
     if (authorization !== undefined && passCredentials.includes(registry)) {
       return { kind: 'client', authorization }
     }
+    // Without a login there is nothing to lean on, and a look at the kernel's table of connections takes some 3 ms.
+    if (!(await mayLogIn(registry))) return { kind: 'anonymous' }
     const own = process.getuid?.()
     if (own === undefined || process.platform !== 'linux') return { kind: 'node' }
     const user = await users.userOf(socket)

@@ -37,6 +37,7 @@ echo '{"Username":"${name}","Secret":"pw"}'
   return {
     file,
     lines,
+    mayHave: (registry: string) => credentials.mayHave(registry),
     passMs: (ms: number) => (nowMs += ms),
     asked: async () => (await readFile(asked, 'utf8')).split('\n').filter((line) => line !== ''),
     userOf: async (registry: string) => {
@@ -115,4 +116,17 @@ test('a config.json that changes is read again, and its helpers are asked again'
   assert.equal(t.lines.length, 1)
   await writeFile(t.file, JSON.stringify({ auths: { 'quay.io': inline('inline') } }))
   assert.equal(await t.userOf('quay.io'), 'inline')
+})
+
+test('whether there may be a login is known without a helper being asked', async () => {
+  await using t = await openLogins({
+    auths: { 'quay.io': inline('inline'), 'https://index.docker.io/v1/': inline('inline') },
+    credHelpers: { 'ghcr.io': 'host' },
+  })
+  const registries = ['quay.io', 'docker.io', 'ghcr.io', 'quay.io.example', 'unknown.example']
+  const found = await Promise.all(registries.map((registry) => t.mayHave(registry)))
+  assert.deepEqual(found, [true, true, true, false, false])
+  await writeFile(t.file, JSON.stringify({ credsStore: 'store' }))
+  assert.equal(await t.mayHave('unknown.example'), true)
+  assert.deepEqual(await t.asked(), [])
 })

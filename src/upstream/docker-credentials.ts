@@ -56,6 +56,14 @@ export class DockerCredentials {
     return stored ?? findInline(config, registry, repository)
   }
 
+  /** Whether there may be one for a repository of the registry; no helper is asked. */
+  async mayHave(registry: string): Promise<boolean> {
+    await this.#refresh()
+    const { credentials, helper, helpersByHost } = this.#config
+    if (helper !== undefined || helpersByHost.has(registry)) return true
+    return [...credentials.keys()].some((key) => key.split('/', 1)[0] === registry)
+  }
+
   async #refresh(): Promise<void> {
     const { file } = this.#options
     if (file === undefined) return

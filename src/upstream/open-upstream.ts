@@ -84,6 +84,7 @@ export async function openUpstream(options: UpstreamOptions = {}): Promise<Regis
   })
   return new RegistryUpstream({
     requests,
+    mayLogIn: (registry) => credentials.mayHave(registry),
     insecureHosts,
     bucket: bytesPerSecond === undefined ? undefined : new TokenBucket(bytesPerSecond),
     pauseAfter: (tries, signal) => client.pauseAfter(tries, signal),

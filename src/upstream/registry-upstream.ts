@@ -31,6 +31,7 @@ import type {
 
 interface RegistryUpstreamOptions {
   readonly requests: RegistryRequests
+  readonly mayLogIn: (registry: string) => Promise<boolean>
   readonly insecureHosts: ReadonlySet<string>
   readonly bucket: TokenBucket | undefined
   /** the pause before the try number `tries + 1` */
@@ -55,6 +56,10 @@ export class RegistryUpstream implements Upstream {
 
   constructor(options: RegistryUpstreamOptions) {
     this.#options = options
+  }
+
+  async mayLogIn(registry: string): Promise<boolean> {
+    return await this.#options.mayLogIn(registry)
   }
 
   async resolve(

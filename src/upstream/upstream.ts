@@ -65,6 +65,8 @@ export interface AskOptions {
  * host, a link-local or metadata address that was not configured)
  */
 export interface Upstream extends AsyncDisposable {
+  /** Whether this node may have a login for a registry; nobody is asked, a credential helper may know of none. */
+  mayLogIn(registry: string): Promise<boolean>
   /** What a tag means: a HEAD, which registries do not count as a pull. */
   resolve(
     repository: UpstreamRepository,

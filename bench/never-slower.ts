@@ -7,6 +7,7 @@ import type { DdockerNode } from '../src/testing/lab/ddocker-node.ts'
 import { measureOptions } from './measure-options.ts'
 import { PullClient } from './never-slower-client.ts'
 import { pushImage, randomLayer } from './never-slower-image.ts'
+import { openForwarder, openPullThroughCache } from './never-slower-others.ts'
 import { nameThrough, openPullStage, timePull } from './never-slower-stage.ts'
 import { printRow } from './row.ts'
 import { median } from './statistics.ts'
@@ -14,7 +15,9 @@ import { openWorkDirectory } from './work-directory.ts'
 
 /** Ways to the same image. */
 const WAYS = ['direct', 'alone', 'warm', 'black-holed'] as const
-type Way = (typeof WAYS)[number]
+/** not ours; measured where the processor is the limit */
+const OTHERS = ['forwarder', 'cache'] as const
+type Way = (typeof WAYS)[number] | (typeof OTHERS)[number]
 type Times = Record<Way, number[]>
 
 const MB = 1e6
@@ -38,6 +41,9 @@ const alone = await stage.startNode('alone')
 const warm = await stage.startPair('warm')
 const blackHoled = await stage.startPair('hole')
 await using client = await PullClient.open(engineHost)
+const inBetween = { host: engineHost, registry, folder: work.path }
+await using forwarder = await openForwarder(inBetween)
+await using cache = await openPullThroughCache(inBetween)
 
 await pushImage(target, 'bench/first:1', [randomLayer(1000)])
 await pullEveryWay('bench/first:1')
@@ -48,11 +54,12 @@ report()
 
 /** Every part has its first request behind it, and its code compiled, as in a node that runs for days. */
 async function pullEveryWay(name: string): Promise<void> {
-  for (const way of ways) await timePull(engine, await nameOf(way, name))
+  for (const way of [...ways, ...OTHERS]) await timePull(engine, await nameOf(way, name))
 }
 
 async function measureLarge(rate: string | undefined): Promise<Times> {
   const times = noTimes()
+  const all = rate === undefined ? [...ways, ...OTHERS] : ways
   for (let repetition = 0; repetition < options.repetitions; repetition += 1) {
     const name = `bench/large-${rate ?? 'loopback'}:${repetition}`
     await pushImage(
@@ -62,14 +69,14 @@ async function measureLarge(rate: string | undefined): Promise<Times> {
     )
     await bringToPeers(name)
     await registryHost.setRate(rate)
-    for (const way of turnsOf(repetition)) {
+    for (const way of turnsOf(repetition, all)) {
       const reference = await nameOf(way, name)
       if (way === 'black-holed') await peerHost.setLink('down')
       times[way].push(await timePull(engine, reference))
       if (way === 'black-holed') await plugIn()
     }
     await registryHost.setRate(undefined)
-    process.stderr.write(`${name}: ${JSON.stringify(lastOf(times))}\n`)
+    process.stderr.write(`${name}: ${JSON.stringify(lastOf(times, all))}\n`)
   }
   return times
 }
@@ -82,7 +89,7 @@ async function measureSmall(): Promise<Times> {
     const tag = String(repetition)
     await pushImage(target, `${name}:${tag}`, SMALL_LAYERS.map(randomLayer))
     await bringToPeers(`${name}:${tag}`)
-    for (const way of turnsOf(repetition)) {
+    for (const way of turnsOf(repetition, ways)) {
       if (way === 'black-holed') await peerHost.setLink('down')
       const node = nodeOf(way)
       const seconds = await client.pull({
@@ -113,26 +120,32 @@ async function plugIn(): Promise<void> {
 }
 
 async function nameOf(way: Way, name: string): Promise<string> {
+  if (way === 'forwarder') return `${forwarder.address}/${name}`
+  if (way === 'cache') return `${cache.address}/${name}`
   const node = nodeOf(way)
   return node ? nameThrough(node, registry, name) : `${registry}/${name}`
 }
 
 function nodeOf(way: Way): DdockerNode | undefined {
-  return { direct: undefined, alone, warm: warm.node, 'black-holed': blackHoled.node }[way]
+  return new Map<Way, DdockerNode>([
+    ['alone', alone],
+    ['warm', warm.node],
+    ['black-holed', blackHoled.node],
+  ]).get(way)
 }
 
 /** Each way comes first, second … equally often: what the first one warms helps the others. */
-function turnsOf(repetition: number): Way[] {
-  const first = repetition % ways.length
-  return [...ways.slice(first), ...ways.slice(0, first)]
+function turnsOf(repetition: number, among: readonly Way[]): Way[] {
+  const first = repetition % among.length
+  return [...among.slice(first), ...among.slice(0, first)]
 }
 
 function noTimes(): Times {
-  return { direct: [], alone: [], warm: [], 'black-holed': [] }
+  return { direct: [], alone: [], warm: [], 'black-holed': [], forwarder: [], cache: [] }
 }
 
-function lastOf(times: Times): Record<string, number | undefined> {
-  return Object.fromEntries(ways.map((way) => [way, times[way].at(-1)]))
+function lastOf(times: Times, among: readonly Way[]): Record<string, number | undefined> {
+  return Object.fromEntries(among.map((way) => [way, times[way].at(-1)]))
 }
 
 function report(): void {
@@ -158,12 +171,22 @@ function report(): void {
       unit: 's',
       value: median(times[way]),
       limit: direct * factor + plus,
-      baseline: { direct },
+      baseline: {
+        direct,
+        ...(times.forwarder.length > 0 && {
+          'forwarder that hashes': median(times.forwarder),
+          'docker-registry as cache': median(times.cache),
+        }),
+      },
       params: {
         ...options,
         limitIs: `${factor} × direct + ${plus} s`,
         layerShares: LAYER_SHARES,
-        least: Object.fromEntries(ways.map((each) => [each, Math.min(...times[each])])),
+        least: Object.fromEntries(
+          Object.entries(times)
+            .filter(([, all]) => all.length > 0)
+            .map(([each, all]) => [each, Math.min(...all)]),
+        ),
         all: times,
       },
     })

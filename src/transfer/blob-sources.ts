@@ -3,6 +3,7 @@ import { isOperationError, OperationError } from '../errors.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
 import { MAX_WHOLE_BLOB_BYTES } from '../peering/peer-messages.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import { release } from '../support/buffer-lender.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobAssembly } from './blob-assembly.ts'
 import { BlobRace } from './blob-race.ts'
@@ -114,7 +115,9 @@ export class BlobSources {
       )
     }
     const chunks = await Array.fromAsync(content)
-    const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
+    // A copy: what came may lie in a buffer that is many times as large.
+    const bytes = Buffer.concat(chunks)
+    for (const chunk of chunks) release(chunk)
     const found = digestOf(bytes)
     if (found !== transfer.digest) {
       run.isUpstreamWrong = true

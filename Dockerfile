@@ -11,6 +11,7 @@ ENV NODE_ENV=production \
 WORKDIR /app
 COPY --from=dependencies /app ./
 COPY LICENSE ./
+COPY bin ./bin
 COPY src ./src
 # Not root: a node needs root only to read the local engine's store, and then it is told so
 # (`--user 0` and the engine's socket as a volume).
@@ -23,5 +24,5 @@ EXPOSE 6881/tcp 6881/udp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch('http://' + (process.env.DDOCKER_REGISTRY ?? '127.0.0.1:5151') + '/healthz', { signal: AbortSignal.timeout(4000) }).then((response) => process.exit(response.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "/app/src/cli.ts"]
+ENTRYPOINT ["node", "/app/bin/ddocker.js"]
 CMD ["serve"]

@@ -6,16 +6,19 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const CLI = fileURLToPath(new URL('../src/cli.ts', import.meta.url))
-const OLDEST = [24, 12]
+import { keepCompiledCode } from './code-cache.js'
+
+const SELF = fileURLToPath(import.meta.url)
+const OLDEST = { major: 24, minor: 12 }
 
 if (isRecent(process.versions.node)) {
+  keepCompiledCode()
   await import(new URL('../src/cli.ts', import.meta.url).href)
 } else {
   const node = installedNode()
   if (node === undefined) {
     process.stderr.write(
-      `error: ddocker: wanted Node ${OLDEST.join('.')} or later, found ${process.versions.node}\n` +
+      `error: ddocker: wanted Node ${OLDEST.major}.${OLDEST.minor} or later, found ${process.versions.node}\n` +
         '  hint: Run `npm ci` in the folder of ddocker, which brings one along, or install Node 24.\n',
     )
     process.exitCode = 1
@@ -27,7 +30,7 @@ if (isRecent(process.versions.node)) {
 /** @param {string} version */
 function isRecent(version) {
   const [major = 0, minor = 0] = version.split('.').map(Number)
-  return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])
+  return major > OLDEST.major || (major === OLDEST.major && minor >= OLDEST.minor)
 }
 
 /** The binary of the npm package `node`, if it is installed here. */
@@ -41,14 +44,16 @@ function installedNode() {
 
 /** @param {string} node */
 function handOver(node) {
-  const child = spawn(node, [CLI, ...process.argv.slice(2)], { stdio: 'inherit' })
+  const child = spawn(node, [SELF, ...process.argv.slice(2)], { stdio: 'inherit' })
   // the child decides what a signal means; one that came from the terminal it has already, and knows
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => child.kill(name))
+  for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+    process.on(name, () => child.kill(name))
+  }
   child.on('error', (error) => {
     process.stderr.write(`error: ddocker: ${node}: ${error.message}\n`)
     process.exitCode = 1
   })
   child.on('exit', (code, signal) => {
-    process.exitCode = code ?? 128 + (constants.signals[signal] ?? 0)
+    process.exitCode = code ?? 128 + (signal ? constants.signals[signal] : 0)
   })
 }

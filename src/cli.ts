@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 /** The program: one command line in, an exit code out. The only process.exit of the project is here. */
-import { runProgram } from './commands/program.ts'
-import { OperationError } from './errors.ts'
+import { keepCompiledCode } from '../bin/code-cache.js'
+
+keepCompiledCode()
+// loaded only now, so that it is kept
+const { runProgram } = await import('./commands/program.ts')
+const { OperationError } = await import('./errors.ts')
 
 // Ctrl-C reaches the whole process group, and npm passes it on once more: two at once are one
 const SAME_SIGNAL_MS = 250

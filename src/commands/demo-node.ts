@@ -26,7 +26,7 @@ export interface DemoNodeOptions {
   readonly signal: AbortSignal
 }
 
-const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../bin/ddocker.js', import.meta.url))
 const START_MS = 30_000
 const MEET_MS = 10_000
 const MEET_POLL_MS = 100
@@ -52,7 +52,7 @@ export class DemoNode implements AsyncDisposable {
   /** @throws OperationError NODE_FAILED with the end of its log */
   static async start(options: DemoNodeOptions): Promise<DemoNode> {
     const log = openSync(logOf(options), 'a')
-    const child = spawn(process.execPath, [CLI, 'serve', ...flagsOf(options)], {
+    const child = spawn(process.execPath, [PROGRAM, 'serve', ...flagsOf(options)], {
       stdio: ['ignore', 'pipe', log],
       env: withoutOptions(options.environment),
     })

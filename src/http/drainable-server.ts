@@ -65,7 +65,8 @@ export class DrainableServer {
    * @throws the system error of the bind
    */
   async start(where: ListenOptions): Promise<AddressInfo | string | null> {
-    this.#server.listen(where)
+    // who finds the system's queue full tries again after 1 s, then 3 s, then 7 s
+    this.#server.listen({ backlog: this.#server.maxConnections, ...where })
     await once(this.#server, 'listening')
     // Without a listener, an accept that fails (EMFILE) would end the process.
     this.#server.on('error', (error) => this.#log.warn({ err: error }, 'connection not accepted'))

@@ -33,22 +33,23 @@ export async function sendStream(
   { status, headers, body }: StreamedResponse,
   { signal, firstByteMs, stallMs }: SendOptions,
 ): Promise<void> {
-  const chunks = new ChunkReader(body, signal, stallMs)
+  const sender = new ChunkSender(response, { body, signal, stallMs })
   try {
-    const first = chunks.next()
+    const first = sender.next()
     await settledWithin(first, firstByteMs)
     signal.throwIfAborted()
     response.writeHead(status, headers)
     response.flushHeaders()
-    for (let chunk = await first; chunk; chunk = await chunks.next()) {
-      await chunks.untilTaken(response, chunk)
+    for (let next = await first; next.done !== true; next = await sender.next()) {
+      const taken = sender.send(next.value)
+      if (taken) await taken
     }
     response.end()
   } catch (error) {
     if (response.headersSent) cutShort(response)
     throw error
   } finally {
-    chunks.close()
+    sender.close()
   }
 }
 
@@ -63,16 +64,30 @@ async function settledWithin(work: Promise<unknown>, limitMs: number): Promise<v
   }
 }
 
-/** Takes chunks one by one, with a limit on the wait for each. */
-class ChunkReader {
+/**
+ * Takes chunks one by one, with a limit on the wait for each, and writes them. Little is made for a single chunk: what
+ * those of a thousand answers leave behind is more than all else.
+ */
+class ChunkSender {
+  readonly #response: ServerResponse
   readonly #iterator: AsyncIterator<Uint8Array>
   readonly #waits: AbortableWaits
   readonly #timer: NodeJS.Timeout
   #isWaiting = false
+  #untaken = 0
+  #onTaken: ((error?: Error | null) => void) | undefined
+  readonly #onWritten = (error?: Error | null): void => {
+    this.#untaken -= 1
+    if (error || this.#untaken === 0) this.#onTaken?.(error)
+  }
 
-  constructor(body: StreamedResponse['body'], signal: AbortSignal, stallMs: number) {
+  constructor(
+    response: ServerResponse,
+    { body, signal, stallMs }: Pick<StreamedResponse, 'body'> & Omit<SendOptions, 'firstByteMs'>,
+  ) {
     const stall = new AbortController()
     const either = AbortSignal.any([signal, stall.signal])
+    this.#response = response
     this.#waits = new AbortableWaits(either)
     this.#iterator = body({ signal: either })[Symbol.asyncIterator]()
     // One timer for all chunks; between them it may fire without effect, and refresh starts it again.
@@ -81,23 +96,26 @@ class ChunkReader {
     }, stallMs)
   }
 
-  /** @returns undefined at the end */
-  async next(): Promise<Uint8Array | undefined> {
+  /** The next chunk, which is to be sent before another is asked for. */
+  next(): Promise<IteratorResult<Uint8Array>> {
     this.#isWaiting = true
     this.#timer.refresh()
-    try {
-      const { done, value } = await this.#waits.wait(this.#iterator.next())
-      return done === true ? undefined : value
-    } finally {
-      this.#isWaiting = false
-    }
+    return this.#waits.wait(this.#iterator.next())
   }
 
-  /** Writes a chunk and waits until the system has taken it. */
-  async untilTaken(response: ServerResponse, chunk: Uint8Array): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    response.write(chunk, (error) => (error ? reject(error) : resolve()))
-    await this.#waits.wait(promise)
+  /** @returns to be awaited: the system takes the chunk; undefined where it has taken it already */
+  send(chunk: Uint8Array): Promise<void> | undefined {
+    this.#isWaiting = false
+    this.#untaken += 1
+    // a corked socket keeps Node from corking it until the end of the turn
+    const { socket } = this.#response
+    socket?.cork()
+    this.#response.write(chunk, this.#onWritten)
+    socket?.uncork()
+    if (this.#response.writableLength === 0) return undefined
+    return this.#waits.settled((resolve, reject) => {
+      this.#onTaken = (error) => (error ? reject(error) : resolve())
+    })
   }
 
   /** Not awaited by anybody: an iterator that hangs would answer only after its hanging step. */

@@ -32,3 +32,16 @@ test('any number of waits is one listener, and none after the end', async () => 
   waits.end()
   assert.equal(getEventListeners(signal, 'abort').length, 0)
 })
+
+test('work that tells of its end by a call is waited for like any other', async () => {
+  const controller = new AbortController()
+  const waits = new AbortableWaits(controller.signal)
+  assert.equal(await waits.settled((resolve) => queueMicrotask(() => resolve(1))), 1)
+  await assert.rejects(
+    waits.settled((_, reject) => queueMicrotask(() => reject(new Error('broken')))),
+    /broken/,
+  )
+  const waiting = waits.settled(() => undefined)
+  controller.abort(new Error('enough'))
+  await assert.rejects(waiting, /enough/)
+})

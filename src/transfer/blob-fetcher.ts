@@ -209,6 +209,7 @@ export class BlobFetcher implements AsyncDisposable {
     range: ByteRange,
     options: ReadOptions,
   ): AsyncIterable<Uint8Array> {
+    using _ = this.#reads.enter()
     for await (const chunk of this.#storedReads.read(digest, range, options)) {
       this.#options.onStoreRead?.(chunk.length)
       yield chunk

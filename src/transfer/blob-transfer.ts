@@ -16,6 +16,13 @@ interface Contribution {
   readonly bytes: number
 }
 
+/** What a reader wants next. */
+interface NextRead {
+  readonly offset: number
+  readonly range: ByteRange
+  readonly signal: AbortSignal
+}
+
 const MAX_ROUTES = 16
 // Held back until the digest of the whole has matched, so that a wrong blob never ends like a right one.
 const HELD_BACK_BYTES = 64 * 1024
@@ -204,7 +211,7 @@ export class BlobTransfer {
 
   /**
    * The verified bytes of a range in order, as they arrive.
-   * @param readStored reads the blob in the store: what is left after the end of the transfer
+   * @param readStored reads the blob in the store, as one of the shared reads: what is left after the end of the transfer
    * @throws what the transfer failed with; what was yielded before is right but not all
    */
   async *read(
@@ -215,49 +222,60 @@ export class BlobTransfer {
       signal,
     }: ReadOptions & { readStored: (rest: ByteRange) => AsyncIterable<Uint8Array> },
   ): AsyncIterable<Uint8Array> {
+    // to the end, or those who go on to the store would be few for a moment, and read as few do
+    using _ = this.#reads.enter()
     let offset = range.start
+    let attempt = this.#attempt
     this.#readers += 1
-    const reader = this.#reads.enter()
     try {
-      for await (const bytes of this.#readMoving(range, signal)) {
+      while (offset <= range.end) {
+        if (this.#state !== 'moving' || !this.#partial) await this.#begun(signal)
+        if (attempt !== this.#attempt) {
+          if (offset > range.start) throw wrongBytesGivenOut(this.digest)
+          attempt = this.#attempt
+        }
+        if (this.#state === 'done' || !this.#partial) break
+        const next = { offset, range, signal }
+        const bytes =
+          this.#atHand(this.#partial, next) ?? (await this.#arrived(this.#partial, next))
+        if (!bytes) continue
         offset += bytes.length
         yield bytes
         if (isLent && offset <= range.end) release(bytes)
       }
     } finally {
-      reader[Symbol.dispose]()
       this.#readers -= 1
     }
     if (offset <= range.end) yield* readStored({ start: offset, end: range.end })
   }
 
-  /** What can be read while the blob is on its way; ends where the rest is in the store. */
-  async *#readMoving(range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    let attempt = this.#attempt
-    let offset = range.start
-    while (offset <= range.end) {
-      if (!(await this.isAvailable(signal))) throw this.#failure
-      if (!this.#partial) await this.settled(signal)
-      if (attempt !== this.#attempt) {
-        if (offset > range.start) throw wrongBytesGivenOut(this.digest)
-        attempt = this.#attempt
-      }
-      if (this.#state === 'done' || !this.#partial) return
-      const bytes = await this.#readNext(this.#partial, { offset, range, signal })
-      if (!bytes) continue
-      offset += bytes.length
-      yield bytes
-    }
+  async #begun(signal: AbortSignal): Promise<void> {
+    if (!(await this.isAvailable(signal))) throw this.#failure
+    if (!this.#partial) await this.settled(signal)
+  }
+
+  /** What is in memory and may go out: a reader that keeps up waits for nothing. */
+  #atHand(partial: ReadablePieces, { offset, range }: NextRead): Buffer | undefined {
+    const end = this.#freeEnd(offset, range)
+    if (end === undefined || !partial.hasPiece(pieceAt(partial, offset))) return undefined
+    return partial.kept?.(offset, this.#lengthAt(partial, { offset, end }))
   }
 
   /** undefined where the blob has moved on meanwhile: into the store, or to another attempt. */
-  async #readNext(
+  async #arrived(
     partial: ReadablePieces,
-    { offset, range, signal }: { offset: number; range: ByteRange; signal: AbortSignal },
-  ): Promise<Uint8Array | undefined> {
+    { offset, range, signal }: NextRead,
+  ): Promise<Buffer | undefined> {
     try {
-      const end = await this.#freeUntil(offset, range, signal)
-      const bytes = await this.#readPiece(partial, { offset, end, signal })
+      const end = this.#freeEnd(offset, range) ?? (await this.#provenEnd(range, signal))
+      const index = pieceAt(partial, offset)
+      if (!partial.hasPiece(index)) await this.#piece(partial, index, signal)
+      const length = this.#lengthAt(partial, { offset, end })
+      const bytes =
+        partial.kept?.(offset, length) ??
+        (await this.#reads.read({ source: partial, offset, length }, (into) =>
+          partial.readInto(into, offset),
+        ))
       return this.#partial === partial ? bytes : undefined
     } catch (error) {
       const isOvertaken = this.#state === 'done' || this.#partial !== partial
@@ -266,10 +284,14 @@ export class BlobTransfer {
     }
   }
 
-  /** Where bytes from `offset` may be read to; waits for the proof of the whole where the end is held back. */
-  async #freeUntil(offset: number, range: ByteRange, signal: AbortSignal): Promise<number> {
-    const heldBackFrom = Math.max(0, this.#size - HELD_BACK_BYTES)
-    if (offset < heldBackFrom && !this.#isProven) return Math.min(range.end + 1, heldBackFrom)
+  /** Where bytes from `offset` may be read to; undefined where they are held back until the whole is proven. */
+  #freeEnd(offset: number, range: ByteRange): number | undefined {
+    if (this.#isProven) return range.end + 1
+    const heldBackFrom = this.#size - HELD_BACK_BYTES
+    return offset < heldBackFrom ? Math.min(range.end + 1, heldBackFrom) : undefined
+  }
+
+  async #provenEnd(range: ByteRange, signal: AbortSignal): Promise<number> {
     const attempt = this.#attempt
     while (!this.#isProven && this.#state === 'moving' && attempt === this.#attempt) {
       await this.#nextChange(signal)
@@ -279,18 +301,9 @@ export class BlobTransfer {
     return range.end + 1
   }
 
-  async #readPiece(
-    partial: ReadablePieces,
-    { offset, end, signal }: { offset: number; end: number; signal: AbortSignal },
-  ): Promise<Uint8Array> {
-    const piece = Math.floor(offset / partial.pieceLength)
-    await this.#piece(partial, piece, signal)
-    const endOfPiece = (piece + 1) * partial.pieceLength
-    const length = Math.min(this.#reads.lengthAt(offset), endOfPiece - offset, end - offset)
-    const kept = partial.kept?.(offset, length)
-    if (kept) return kept
-    const readInto = (bytes: Buffer) => partial.readInto(bytes, offset)
-    return this.#reads.read({ source: partial, offset, length }, readInto)
+  #lengthAt(partial: ReadablePieces, { offset, end }: { offset: number; end: number }): number {
+    const endOfPiece = (pieceAt(partial, offset) + 1) * partial.pieceLength
+    return Math.min(this.#reads.lengthAt(offset), endOfPiece - offset, end - offset)
   }
 
   snapshot(): TransferSnapshot {
@@ -360,6 +373,10 @@ function wrongBytesGivenOut(digest: Digest): OperationError {
     'BLOB_DIGEST_MISMATCH',
     `blob ${digest}: what came first was something else; it is fetched again`,
   )
+}
+
+function pieceAt({ pieceLength }: ReadablePieces, offset: number): number {
+  return Math.floor(offset / pieceLength)
 }
 
 function wholePiece(bytes: Buffer): ReadablePieces {

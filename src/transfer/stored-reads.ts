@@ -14,7 +14,7 @@ export class StoredReads {
   }
 
   /**
-   * The bytes of a range in order. The next are read while the last are sent, unless too many do that.
+   * The bytes of a range in order, for one who has entered the shared reads. The next are read while the last are sent, unless too many do that.
    * @throws OperationError BLOB_UNKNOWN
    */
   async *read(
@@ -22,9 +22,7 @@ export class StoredReads {
     { start, end }: ByteRange,
     { signal, isLent = false }: ReadOptions,
   ): AsyncIterable<Buffer> {
-    await using stack = new AsyncDisposableStack()
-    stack.use(this.#reads.enter())
-    const file = stack.use(await this.#store.openFile(digest))
+    await using file = await this.#store.openFile(digest)
     let ahead: Promise<Buffer> | undefined
     for (let offset = start; offset <= end;) {
       signal.throwIfAborted()

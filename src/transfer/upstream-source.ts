@@ -11,6 +11,7 @@ import type { UpstreamRoute } from './upstream-route.ts'
 interface UpstreamSourceOptions {
   readonly upstream: Upstream
   readonly access: Pick<ContentAccess, 'onGiven'>
+  readonly order?: BandwidthOrder
 }
 
 // While one piece is written the next one is filled.
@@ -24,12 +25,13 @@ const MAX_SKIPPED_BYTES = 4 * 1024 * 1024
 /** Brings blobs from their registry, piece by piece, the lowest layer first. */
 export class UpstreamSource {
   readonly #options: UpstreamSourceOptions
-  readonly #order = new BandwidthOrder()
+  readonly #order: BandwidthOrder
   readonly #pieces = new BufferLender({ maxBytes: MAX_IDLE_PIECE_BYTES })
   #lastRank = 0
 
   constructor(options: UpstreamSourceOptions) {
     this.#options = options
+    this.#order = options.order ?? new BandwidthOrder()
   }
 
   /**

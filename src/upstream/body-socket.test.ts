@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import { connect as connectPlain, createServer as createPlainServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { connect, createServer, type ConnectionOptions } from 'node:tls'
 
@@ -46,6 +47,32 @@ test('a body whose end comes over TLS while its reader pauses leaves the connect
     for (let bytes = await socket.next(); bytes; bytes = await socket.next()) read += bytes.length
     assert.equal(read, size)
   }
+})
+
+test('a body that nobody reads is left to its sender, and comes whole when it is read', async (t) => {
+  const size = 64 * SLAB_BYTES
+  const server = createPlainServer((client) => {
+    client.on('error', () => {})
+    client.once('data', () => {
+      client.write(HEAD(size))
+      client.write(Buffer.alloc(size))
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  let plain: Socket | undefined
+  const socket = new BodySocket(
+    (options) => (plain = connectPlain({ host: '127.0.0.1', port, ...options })),
+    new BufferLender({ maxBytes: 0 }),
+  )
+  t.after(() => socket.destroy())
+  await socket.exchange('GET / HTTP/1.1\r\n\r\n')
+  for (let turn = 0; turn < 200; turn++) await new Promise(setImmediate)
+  assert.ok((plain?.bytesRead ?? Infinity) <= 2 * SLAB_BYTES, `${plain?.bytesRead} bytes were read`)
+  let read = 0
+  for (let bytes = await socket.next(); bytes; bytes = await socket.next()) read += bytes.length
+  assert.equal(read, size)
 })
 
 /** A server over TLS that answers whatever comes, and a connection to it. */

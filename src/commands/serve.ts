@@ -1,11 +1,13 @@
 import { once } from 'node:events'
 
 import { loadConfig } from '../config/load-config.ts'
+import { compileWasmOnce } from '../support/engine-flags.ts'
 import type { Command, Invocation } from './command.ts'
 import type { ReadyNode } from './node-module.ts'
 
 /** Runs the node until a signal comes, then drains it. */
 export const serve: Command = async ({ flags, host, output, signal, loadNode }) => {
+  compileWasmOnce()
   const config = await loadConfig(flags, host)
   const [{ openNode }, { openLog }] = await Promise.all([loadNode(), import('../telemetry/log.ts')])
   const isTerminal = output.stderr.isTTY === true

@@ -33,6 +33,8 @@ interface EntryRange extends KeyRange {
 
 // LevelDB writes what is in its memory when it opens: at most its 4 MiB log, and new files.
 const REOPEN_BYTES = 16 * 1024 * 1024
+// Nothing is ever there: its removal is the least that can be written.
+const SYNC_KEY = 'sync'
 
 /**
  * Checked JSON values over LevelDB. Damage never ends the node: a damaged value counts as absent, damage that
@@ -46,6 +48,8 @@ export class CatalogDatabase {
   readonly #log: Log
   readonly #level: CatalogLevel
   #isTorn = false
+  /** something was written that a power cut may still take */
+  #isAhead = false
   #isClosed = false
   #reopening: Promise<void> | undefined
 
@@ -83,7 +87,8 @@ export class CatalogDatabase {
   async get(key: string): Promise<unknown> {
     await this.#ready()
     try {
-      const sealed: Buffer | undefined = await this.#level.get(key)
+      // what is wanted is in memory, and a way through the thread pool costs more than to look there
+      const sealed: Buffer | undefined = this.#level.getSync(key)
       return sealed && this.#unseal(key, sealed)
     } catch (error) {
       const failure = await this.#onFailure(error)
@@ -96,12 +101,19 @@ export class CatalogDatabase {
   async write(changes: readonly Change[], { sync = false } = {}): Promise<void> {
     await this.#ready()
     if (this.#isTorn) await this.#reopen()
+    if (sync) this.#isAhead = false
     try {
       await this.#level.batch(changes.map(operationOf), { sync })
     } catch (error) {
       this.#isTorn = true
       throw await this.#onFailure(error)
     }
+    if (!sync) this.#isAhead = true
+  }
+
+  /** Returns when all that was written survives a power cut. */
+  async sync(): Promise<void> {
+    if (this.#isAhead) await this.write([{ key: SYNC_KEY, value: undefined }], { sync: true })
   }
 
   /**

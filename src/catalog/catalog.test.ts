@@ -3,6 +3,7 @@ import { test } from 'node:test'
 
 import { digestOf, type Digest } from '../oci/digest.ts'
 import { tempDir } from '../testing/temp-dir.ts'
+import { CatalogDatabase } from './catalog-database.ts'
 import { Catalog } from './catalog.ts'
 import type { ImageBlob, ImageRecord } from './image-records.ts'
 import type { TorrentRecord } from './torrent-records.ts'
@@ -163,4 +164,21 @@ test('closes twice, and says that it is closed', async () => {
   await using setup = await openCatalog()
   await Promise.all([setup.catalog.close(), setup.catalog.close()])
   await assert.rejects(setup.catalog.image(digestOf('one')), TypeError)
+})
+
+test('what was written in passing is made to survive a power cut when asked, once', async (t) => {
+  await using open = await openCatalog()
+  const { catalog } = open
+  const { mock } = t.mock.method(CatalogDatabase.prototype, 'write')
+  const syncs = () => mock.calls.filter(({ arguments: [, options] }) => options?.sync).length
+  await catalog.putImage(imageOf('a', [layer('a1')]), { sync: false })
+  assert.equal(syncs(), 0)
+  await catalog.sync()
+  await catalog.sync()
+  assert.equal(syncs(), 1)
+  await catalog.putImage(imageOf('b', [layer('b1')]), { sync: false })
+  await catalog.putImage(imageOf('c', [layer('c1')]))
+  await catalog.sync()
+  assert.equal(syncs(), 2)
+  assert.ok(await catalog.image(digestOf('b')))
 })

@@ -107,6 +107,11 @@ export class Catalog implements AsyncDisposable {
     await this.#images.put(record, { sync })
   }
 
+  /** Returns when all that was written survives a power cut. */
+  async sync(): Promise<void> {
+    await this.#database.sync()
+  }
+
   async image(digest: Digest): Promise<ImageRecord | undefined> {
     return await this.#images.get(digest)
   }

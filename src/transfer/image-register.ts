@@ -54,30 +54,35 @@ export class ImageRegister {
   /**
    * Notes a manifest that came through here: its blobs are known by size, its holders meet at its key, and this
    * node is one of them from now on.
+   * @param options.sync returns when that survives a power cut
    * @throws OperationError MANIFEST_INVALID
    */
-  async addManifest(digest: Digest, bytes: Uint8Array): Promise<Manifest> {
+  async addManifest(digest: Digest, bytes: Uint8Array, { sync = true } = {}): Promise<Manifest> {
     const manifest = parseManifest(bytes)
     const known = await this.#options.catalog.image(digest)
     if (!known) {
-      await this.addImage({
-        digest,
-        mediaType: manifest.mediaType,
-        size: bytes.length,
-        blobs: childrenOf(manifest).map((child) => blobOf(manifest, child)),
-        addedAtMs: Date.now(),
-      })
+      await this.addImage(
+        {
+          digest,
+          mediaType: manifest.mediaType,
+          size: bytes.length,
+          blobs: childrenOf(manifest).map((child) => blobOf(manifest, child)),
+          addedAtMs: Date.now(),
+        },
+        { sync },
+      )
     }
     return manifest
   }
 
   /** Notes an image whose blobs are listed. An image index brings its manifests along. */
-  async addImage(image: ImageRecord): Promise<void> {
-    await this.#options.catalog.putImage(image)
+  async addImage(image: ImageRecord, { sync = true } = {}): Promise<void> {
+    await this.#options.catalog.putImage(image, { sync })
     await this.#announceImage(image)
     for (const blob of image.blobs) {
       if (blob.role !== 'manifest' || !(await this.#options.store.has(blob.digest))) continue
-      await this.addManifest(blob.digest, await readSmallBlob(this.#options.store, blob.digest))
+      const bytes = await readSmallBlob(this.#options.store, blob.digest)
+      await this.addManifest(blob.digest, bytes, { sync })
     }
   }
 

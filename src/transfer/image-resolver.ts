@@ -108,8 +108,8 @@ export class ImageResolver {
     const { digest, access, notice } = meaning
     const manifest = await this.manifest(digest, { ...options, reference })
     if (!manifest) return access && this.#insteadOf(digest, reference, options)
-    // The answer need not wait for the disk that keeps the name.
-    void this.#noteName(reference, manifest, access).catch((error: unknown) => {
+    // The answer need not wait for the disk that keeps the name and the image.
+    void this.#keep(reference, manifest, access).catch((error: unknown) => {
       this.#log.warn(
         { reference: formatReference(reference), error: messageOf(error) },
         'a name is not kept',
@@ -151,7 +151,7 @@ export class ImageResolver {
     if (!blob && !(await store.has(digest))) return undefined
     if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
     const bytes = blob ? await readWhole(blob, signal) : await readSmallBlob(store, digest)
-    const { mediaType } = await register.addManifest(digest, bytes)
+    const { mediaType } = await register.addManifest(digest, bytes, { sync: false })
     return { digest, mediaType, bytes }
   }
 
@@ -225,6 +225,15 @@ export class ImageResolver {
     if (answer.kind === 'found') return answer
     if (answer.kind === 'unknown') return undefined
     throw new OperationError(answer.code, answer.reason)
+  }
+
+  async #keep(
+    reference: Reference,
+    manifest: ResolvedManifest,
+    access: UpstreamAccess | undefined,
+  ): Promise<void> {
+    await this.#noteName(reference, manifest, access)
+    await this.#options.catalog.sync()
   }
 
   /** What anybody may know of a name upstream, this node signs for. */

@@ -66,7 +66,9 @@ export async function rebuildCatalog(options: RebuildOptions): Promise<CatalogRe
     images += 1
   }
   const rebuild = { blobs: holdings.blobs.size, images }
-  log.info({ ...rebuild, ms: Math.round(performance.now() - startedAt) }, 'catalog rebuilt')
+  // of a new data directory there is nothing to tell
+  const level = rebuild.blobs > 0 ? 'info' : 'debug'
+  log[level]({ ...rebuild, ms: Math.round(performance.now() - startedAt) }, 'catalog rebuilt')
   return rebuild
 }
 

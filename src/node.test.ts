@@ -4,9 +4,13 @@ import { rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
+import type { OperationError } from './errors.ts'
+import type { SwarmKey } from './membership/swarm-key.ts'
 import { digestOf, hexOf, type Digest } from './oci/digest.ts'
 import { MEDIA_TYPES } from './oci/media-types.ts'
 import { hostPlatform } from './oci/platform.ts'
+import { PeerClient } from './peering/peer-client.ts'
+import { SecureChannel } from './peering/secure-channel.ts'
 import type { ImageStatus, TransferStatus } from './status/node-status.ts'
 import { openTestnet, writeLayout, type LayoutFixture, type TestNode } from './testing/testnet.ts'
 
@@ -187,22 +191,20 @@ test('an image that lacks a layer is not held whole, and its layer is not said t
   })
 })
 
-test('only members may order a warm-up', async () => {
+test('only members may order a warm-up, and others are told nothing', async () => {
   await using net = await openTestnet()
   const a = await net.start('a')
-  const answer = await fetch(`http://127.0.0.1:${a.node.ready.peerPort}/dd/1/warm`, {
-    method: 'POST',
-    body: JSON.stringify({
-      nodeId: a.node.ready.nodeId,
-      references: ['app:1'],
-      load: false,
-      parallel: 1,
-    }),
-    headers: {
-      authorization: `DD1 ${Date.now()}.${'0'.repeat(32)}.${randomBytes(32).toString('hex')}`,
-    },
-  })
-  assert.equal(answer.status, 403)
+  const { nodeId, peerPort: port } = a.node.ready
+  const order = { nodeId, references: ['app:1'], load: false, parallel: 1 }
+  const url = `http://127.0.0.1:${port}/dd/1/warm`
+  await assert.rejects(fetch(url, { method: 'POST', body: JSON.stringify(order) }), TypeError)
+  const stranger = randomBytes(32) as SwarmKey
+  using client = new PeerClient(stranger, new SecureChannel(stranger))
+  await assert.rejects(
+    Array.fromAsync(client.warm({ host: '127.0.0.1', port }, order)),
+    // the alert, or the end of the connection where that was faster
+    (error: OperationError) => ['REQUEST_UNPROVEN', 'NODE_UNREACHABLE'].includes(error.code),
+  )
 })
 
 /** Puts an image index over the manifest of a layout, which names a manifest that is not there as well. */

@@ -31,6 +31,7 @@ import { PeerClient } from './peering/peer-client.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
 import type { PeerHandlers } from './peering/peer-server.ts'
+import { SecureChannel } from './peering/secure-channel.ts'
 import { createRegistryApp } from './registry/app.ts'
 import { createStatusRoutes } from './status/status-routes.ts'
 import type { Log } from './telemetry/log.ts'
@@ -96,13 +97,15 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   const metrics = new Metrics()
 
   // Who is there: peers are answered as soon as the rooms behind the answers are open.
-  const client = rooms.use(new PeerClient(swarmKey))
+  const channel = isPublic ? undefined : new SecureChannel(swarmKey)
+  const client = rooms.use(new PeerClient(swarmKey, channel))
   const directory = new PeerDirectory(identity.nodeId)
   const late = lateHandlers()
   const { peerServer, discovery } = await openPeerPort(config, {
     rooms,
     log,
     verifier: new RequestVerifier(swarmKey),
+    channel,
     handlers: late.handlers,
     open: (port) =>
       openDiscovery({
@@ -148,6 +151,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       peerPort,
       nodeId: identity.nodeId,
       load: (infoHash) => openTorrent(infoHash),
+      ...(channel && { dial: (endpoint, onReady) => channel.dial(endpoint, onReady) }),
       log,
       ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
       ...(downloadBytesPerSecond !== undefined && { downloadBytesPerSecond }),

@@ -3,6 +3,7 @@ import type { Discovery } from '../discovery/discovery.ts'
 import { isOperationError, OperationError } from '../errors.ts'
 import type { RequestVerifier } from '../membership/request-proof.ts'
 import { PeerServer, type PeerHandlers } from '../peering/peer-server.ts'
+import type { SecureChannel } from '../peering/secure-channel.ts'
 import type { Log } from '../telemetry/log.ts'
 
 const PORT_ATTEMPTS = 20
@@ -15,16 +16,18 @@ export async function openPeerPort(
     log: Log
     verifier: RequestVerifier
     handlers: PeerHandlers
+    channel: SecureChannel | undefined
     open: (port: number) => Promise<Discovery>
   },
 ): Promise<{ peerServer: PeerServer; discovery: Discovery }> {
-  const { rooms, log, verifier, handlers, open } = options
+  const { rooms, log, verifier, handlers, channel, open } = options
   const { peerHost: host, peerPort: port } = config
   for (let attempt = 1; ; attempt += 1) {
     const peerServer = await PeerServer.open({
       port,
       verifier,
       handlers,
+      channel,
       log,
       ...(host !== undefined && { host }),
     })

@@ -18,6 +18,7 @@ import {
   type WarmOrder,
   type WarmReport,
 } from './peer-messages.ts'
+import type { SecureChannel } from './secure-channel.ts'
 
 /** Where a peer takes connections. */
 interface Address {
@@ -44,8 +45,12 @@ export class PeerClient implements Disposable {
     timeout: 60_000,
   })
 
-  constructor(key: SwarmKey) {
+  /** @param channel to members of a closed swarm; without it questions go out in the open */
+  constructor(key: SwarmKey, channel?: SecureChannel) {
     this.#key = key
+    if (channel)
+      this.#agent.createConnection = ({ host, port }) =>
+        channel.dial({ host: host ?? '', port: Number(port) })
   }
 
   /** @throws OperationError NODE_UNREACHABLE, REQUEST_UNPROVEN, MESSAGE_INVALID */
@@ -215,13 +220,17 @@ async function readAll(response: IncomingMessage, maxBytes: number): Promise<Buf
 
 function translate(error: unknown, peer: Address): unknown {
   if (error instanceof OperationError) return error
+  const code = systemCodeOf(error)
+  if (code?.startsWith('ERR_SSL_')) {
+    return new OperationError(
+      'REQUEST_UNPROVEN',
+      `node at ${peer.host}:${peer.port}: it is not of this swarm (${code})`,
+      { cause: error },
+    )
+  }
   const isTimeout =
     error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError')
-  return unreachable(
-    peer,
-    isTimeout ? 'it did not answer in time' : (systemCodeOf(error) ?? String(error)),
-    error,
-  )
+  return unreachable(peer, isTimeout ? 'it did not answer in time' : (code ?? String(error)), error)
 }
 
 function unreachable({ host, port }: Address, why: string, cause?: unknown): OperationError {

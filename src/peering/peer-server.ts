@@ -24,6 +24,7 @@ import {
   type WarmOrder,
   type WarmReport,
 } from './peer-messages.ts'
+import type { SecureChannel } from './secure-channel.ts'
 
 /** What a node answers to its peers; `undefined` is "I do not have it". */
 export interface PeerHandlers {
@@ -44,6 +45,8 @@ interface PeerServerOptions {
   port: number
   verifier: RequestVerifier
   handlers: PeerHandlers
+  /** proves who connects; undefined where strangers may */
+  channel?: SecureChannel | undefined
   log?: Log
 }
 
@@ -126,8 +129,27 @@ export class PeerServer implements AsyncDisposable {
     this.#sockets.add(socket)
     this.#socketsByHost.set(host, count)
     socket.once('close', () => this.#onClose(socket, host))
-    socket.setTimeout(FIRST_BYTE_TIMEOUT_MS, () => socket.destroy())
-    socket.once('readable', () => this.#route(socket))
+    // a stranger is told nothing, and has no time
+    const timer = setTimeout(() => socket.destroy(), FIRST_BYTE_TIMEOUT_MS)
+    socket.once('close', () => clearTimeout(timer))
+    this.#open(socket, (opened) => {
+      opened.once('readable', () => {
+        clearTimeout(timer)
+        this.#route(opened)
+      })
+    })
+  }
+
+  /** Hands over a connection whose other side may speak. */
+  #open(socket: Socket, onOpen: (socket: Socket) => void): void {
+    const { channel } = this.#options
+    if (!channel) {
+      onOpen(socket)
+      return
+    }
+    const secure = channel.accept(socket)
+    secure.on('error', () => socket.destroy())
+    secure.once('secure', () => onOpen(secure))
   }
 
   #onClose(socket: Socket, host: string): void {
@@ -143,8 +165,6 @@ export class PeerServer implements AsyncDisposable {
       socket.destroy()
       return
     }
-    socket.setTimeout(0)
-    socket.removeAllListeners('timeout')
     socket.unshift(first)
     if (first[0] !== BITTORRENT_FIRST_BYTE) {
       this.#http.emit('connection', socket)

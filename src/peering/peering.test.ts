@@ -13,6 +13,7 @@ import { PeerClient } from './peer-client.ts'
 import { PeerDirectory } from './peer-directory.ts'
 import type { NodeHello, WarmOrder, WarmReport } from './peer-messages.ts'
 import { PeerServer, type PeerHandlers } from './peer-server.ts'
+import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
 const digest = digestOf('x')
@@ -92,39 +93,43 @@ test('a node that is not there is said to be unreachable', async () => {
   })
 })
 
-test('garbage on the peer port ends connections, never the server; BitTorrent is handed on untouched', async (t) => {
-  const random = new SeededRandom(Date.now())
-  t.diagnostic(`seed ${random.seed}`)
-  const handed = Promise.withResolvers<Buffer>()
-  await using server = await startServer({
-    bitTorrent: (socket) => void socket.once('data', (bytes: Buffer) => handed.resolve(bytes)),
+for (const [kind, channel] of [
+  ['open', undefined],
+  ['closed', new SecureChannel(key)],
+] as const) {
+  test(`garbage on the peer port of ${kind} swarms ends connections, never the server; BitTorrent is handed on`, async (t) => {
+    const random = new SeededRandom(Date.now())
+    t.diagnostic(`seed ${random.seed}`)
+    const handed = Promise.withResolvers<Buffer>()
+    const handlers: Partial<PeerHandlers> = {
+      bitTorrent: (socket) => void socket.once('data', (bytes: Buffer) => handed.resolve(bytes)),
+    }
+    await using server = await startServer(handlers, channel)
+    const lines = [
+      'GET / HTTP/1.1\r\n\r\n',
+      'POST /dd/1/have HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n',
+      '\r\n\r\n',
+    ]
+    for (let round = 0; round < 100; round += 1) {
+      const text =
+        round % 2 === 0 ? Buffer.from(random.pick(lines)) : random.bytes(random.below(300) + 1)
+      if (text[0] === 19) text[0] = 20
+      const socket = connect(server.port, '127.0.0.1')
+      socket.on('error', () => {})
+      socket.end(text)
+      socket.resume()
+      await once(socket, 'close')
+    }
+    const to = { host: '127.0.0.1', port: server.port }
+    const peer = channel ? channel.dial(to) : connect(to)
+    peer.on('error', () => {})
+    peer.write('\u0013BitTorrent protocol')
+    assert.equal((await handed.promise).toString(), '\u0013BitTorrent protocol')
+    peer.destroy()
+    using client = new PeerClient(key, channel)
+    assert.equal((await client.hello(to, self)).nodeName, 'beta')
   })
-  const lines = [
-    'GET / HTTP/1.1\r\n\r\n',
-    'POST /dd/1/have HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n',
-    '\r\n\r\n',
-  ]
-  for (let round = 0; round < 100; round += 1) {
-    const text =
-      round % 2 === 0 ? Buffer.from(random.pick(lines)) : random.bytes(random.below(300) + 1)
-    if (text[0] === 19) text[0] = 20
-    const socket = connect(server.port, '127.0.0.1')
-    socket.on('error', () => {})
-    socket.end(text)
-    socket.resume()
-    await once(socket, 'close')
-  }
-  const peer = connect(server.port, '127.0.0.1')
-  peer.on('error', () => {})
-  peer.write('\u0013BitTorrent protocol')
-  assert.equal((await handed.promise).toString(), '\u0013BitTorrent protocol')
-  peer.destroy()
-  using client = new PeerClient(key)
-  assert.equal(
-    (await client.hello({ host: '127.0.0.1', port: server.port }, self)).nodeName,
-    'beta',
-  )
-})
+}
 
 test('an encrypted handshake is closed without a word, so that the client says a plain one', async () => {
   await using server = await startServer()
@@ -154,7 +159,10 @@ test('the directory forgets nobody who is silent for a moment, and leaves out wh
   assert.equal(directory.byId('f'.repeat(64)), undefined)
 })
 
-function startServer(changes: Partial<PeerHandlers> = {}): Promise<PeerServer> {
+function startServer(
+  changes: Partial<PeerHandlers> = {},
+  channel?: SecureChannel,
+): Promise<PeerServer> {
   const handlers: PeerHandlers = {
     hello: (caller) => ({ ...caller, nodeName: 'beta' }),
     have: async (digests) =>
@@ -175,5 +183,6 @@ function startServer(changes: Partial<PeerHandlers> = {}): Promise<PeerServer> {
     port: 0,
     verifier: new RequestVerifier(key),
     handlers,
+    channel,
   })
 }

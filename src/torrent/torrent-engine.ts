@@ -30,10 +30,14 @@ export interface SeedContent {
   close(): Promise<void>
 }
 
+type Dial = (endpoint: PeerEndpoint, onReady: () => void) => Socket
+
 interface TorrentEngineOptions {
   /** our one peer port, told to peers so that others can find us (BEP 10, `p`) */
   readonly peerPort: number
   readonly nodeId: string
+  /** connects to a peer, and tells when bytes may be written; plain TCP by default */
+  readonly dial?: Dial
   readonly uploadBytesPerSecond?: number
   readonly downloadBytesPerSecond?: number
   /** the blob behind an infohash, if this node holds it */
@@ -336,14 +340,13 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       'manual',
       0,
     )
-    const socket = connect({ host, port, noDelay: true })
-    peer.conn = socket
-    torrent._registerPeer(peer)
-    const timer = setTimeout(() => peer.destroy(new Error('connect timeout')), CONNECT_TIMEOUT_MS)
-    socket.once('connect', () => {
+    const socket = (this.#options.dial ?? dialPlainly)({ host, port }, () => {
       clearTimeout(timer)
       peer.onConnect()
     })
+    peer.conn = socket
+    torrent._registerPeer(peer)
+    const timer = setTimeout(() => peer.destroy(new Error('connect timeout')), CONNECT_TIMEOUT_MS)
     socket.once('error', (error) => {
       clearTimeout(timer)
       peer.destroy(error)
@@ -393,4 +396,10 @@ function makeOriginOnce(record: TorrentRecord): OriginOnce {
 
 function allPiecesTrusted(partial: PartialBlob): Uint8Array {
   return Uint8Array.from(partial.bitfield)
+}
+
+function dialPlainly({ host, port }: PeerEndpoint, onReady: () => void): Socket {
+  const socket = connect({ host, port, noDelay: true })
+  socket.once('connect', onReady)
+  return socket
 }

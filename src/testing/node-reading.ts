@@ -8,7 +8,8 @@ export interface ReadBody {
   readonly bytes: Buffer
   /** all of the promised bytes came */
   readonly isWhole: boolean
-  /** ms from the request to the first byte, and the longest time without one after that */
+  /** ms from the request to the headers, to the first byte of the body, and the longest time without one after that */
+  readonly headersMs: number
   readonly firstByteMs: number
   readonly longestGapMs: number
 }
@@ -29,6 +30,7 @@ export function readBody(
   let firstByteMs = -1
   let longestGapMs = 0
   const asked = request(url, { headers, agent: false }, (response) => {
+    const headersMs = performance.now() - startedAtMs
     response.on('data', (chunk: Buffer) => {
       const nowMs = performance.now()
       if (firstByteMs < 0) firstByteMs = nowMs - startedAtMs
@@ -41,7 +43,8 @@ export function readBody(
     response.on('error', () => {})
     response.on('close', () => {
       const { statusCode: status = 0, complete: isWhole } = response
-      resolve({ status, bytes: Buffer.concat(chunks), isWhole, firstByteMs, longestGapMs })
+      const found = { status, bytes: Buffer.concat(chunks), isWhole }
+      resolve({ ...found, headersMs, firstByteMs, longestGapMs })
     })
   })
   asked.on('error', reject)

@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { ByteRange, ReadOptions } from '../store/blob-store.ts'
 import { release } from '../support/buffer-lender.ts'
 import { abortable } from '../support/deadline.ts'
+import { ReaderPace } from './reader-pace.ts'
 import type { ReadablePieces } from './recent-pieces.ts'
 import { SharedReads } from './shared-reads.ts'
 import type { SourceBytes, TransferSnapshot, TransferWait } from './transfer-record.ts'
@@ -44,6 +45,7 @@ export class BlobTransfer {
   #failure: unknown
   #partial: ReadablePieces | undefined
   readonly #reads: SharedReads
+  readonly #pace = new ReaderPace()
   #isProven = false
   #attempt = 1
   #readers = 0
@@ -135,6 +137,7 @@ export class BlobTransfer {
   /** What came was not the blob: readers who were given some of it fail, the others wait for the next attempt. */
   onRestart(): void {
     this.#attempt += 1
+    this.#pace.restart()
     this.#partial = undefined
     this.#isProven = false
     this.#state = 'waiting'
@@ -169,6 +172,11 @@ export class BlobTransfer {
     this.#bytes = { ...this.#bytes, [source]: this.#bytes[source] + bytes }
     this.lastProgressAtMs = Date.now()
     this.#signalChange()
+  }
+
+  /** With everything up to `offset` here: a moment for readers that can follow. */
+  async letReadersFollow(offset: number): Promise<void> {
+    if (this.#readers > 0) await this.#pace.follow(offset)
   }
 
   onContribution({ peer, nodeName, bytes }: Contribution): void {
@@ -241,6 +249,7 @@ export class BlobTransfer {
         if (!bytes) continue
         offset += bytes.length
         yield bytes
+        this.#pace.onTaken(offset)
         if (isLent && offset <= range.end) release(bytes)
       }
     } finally {

@@ -124,6 +124,7 @@ export class UpstreamSource {
       for await (const chunk of blob.content) {
         signal.throwIfAborted()
         await writer.write(chunk)
+        await transfer.letReadersFollow(writer.index * length)
         await pass(chunk.length)
         if (writer.isAtPieceStart && this.#isWorthLeaving(assembly, writer.index, length)) {
           await writer.settled()

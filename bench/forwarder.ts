@@ -1,40 +1,32 @@
 /**
- * The least that a node can do with what it passes on: hash it twice, write it to a file, give it to the client. It
- * reads no HTTP, keeps no names, proves nothing and makes nothing durable: `forwarder.ts <listen> <to> <folder>`, both
- * addresses as `host:port`.
+ * The least that a node can do with what it passes on: hash it, write it to a file, give it to the client. It reads no
+ * HTTP, keeps no names, proves nothing and makes nothing durable:
+ * `forwarder.ts <listen> <to> <folder> <hash of the whole> [<hash of each piece>]`, both addresses as `host:port`.
  */
-import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { open } from 'node:fs/promises'
+import { createHash, type Hash } from 'node:crypto'
+import { closeSync, openSync, write } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 
-const [listen = '', to = '', folder = ''] = process.argv.slice(2)
+const [listen = '', to = '', folder = '', ofWhole = 'sha256', ofPieces] = process.argv.slice(2)
 const PIECE_BYTES = 256 * 1024
 const BUFFERS = 4
 let connections = 0
 
-createServer((client) => {
-  pass(client).catch(() => client.destroy())
-}).listen(Number(listen.split(':')[1]), listen.split(':')[0], () => process.stdout.write('ready\n'))
+createServer(pass).listen(Number(listen.split(':')[1]), listen.split(':')[0], () =>
+  process.stdout.write('ready\n'),
+)
 
-async function pass(client: Socket): Promise<void> {
+function pass(client: Socket): void {
   connections += 1
-  await using file = await open(join(folder, `forwarded-${connections}`), 'w')
-  const whole = createHash('sha256')
+  const file = openSync(join(folder, `forwarded-${listen}-${connections}`), 'w')
+  const hashes = new Hashes()
   const buffers = Array.from({ length: BUFFERS }, () => Buffer.allocUnsafeSlow(PIECE_BYTES))
   let [turn, position, waiting] = [0, 0, 0]
   const current = (): Buffer => buffers[turn % BUFFERS] ?? Buffer.alloc(PIECE_BYTES)
-  // One buffer is always free: the next one to be filled.
-  const isFull = () => waiting >= BUFFERS - 1
-  const passOn = async (bytes: Buffer, offset: number) => {
-    await Promise.all([file.write(bytes, 0, bytes.length, offset), sent(client, bytes)])
-    waiting -= 1
-    if (!isFull()) upstream.resume()
-  }
-  const [host, port] = to.split(':')
+  const [host = '', port] = to.split(':')
   const upstream = connect({
-    host: host ?? '',
+    host,
     port: Number(port),
     onread: {
       buffer: current,
@@ -42,11 +34,20 @@ async function pass(client: Socket): Promise<void> {
         const bytes = current().subarray(0, length)
         turn += 1
         waiting += 1
-        whole.update(bytes)
-        createHash('sha1').update(bytes).digest()
-        passOn(bytes, position).catch((error: unknown) => upstream.destroy(error as Error))
+        let steps = 2
+        const done = (error?: Error | null) => {
+          if (error) upstream.destroy(error)
+          steps -= 1
+          if (steps > 0) return
+          waiting -= 1
+          upstream.resume()
+        }
+        hashes.update(bytes)
+        write(file, bytes, 0, length, position, done)
+        client.write(bytes, done)
         position += length
-        return !isFull()
+        // One buffer is always free: the next one to be filled.
+        return waiting < BUFFERS - 1
       },
     },
   })
@@ -54,11 +55,27 @@ async function pass(client: Socket): Promise<void> {
   client.on('error', () => upstream.destroy())
   upstream.on('error', () => client.destroy())
   upstream.on('end', () => client.end())
-  await once(client, 'close')
-  upstream.destroy()
+  client.on('close', () => {
+    upstream.destroy()
+    closeSync(file)
+  })
 }
 
-/** Resolves when the system has taken the bytes. */
-async function sent(client: Socket, bytes: Buffer): Promise<void> {
-  await new Promise<void>((resolve) => client.write(bytes, () => resolve()))
+/** Of all that passes, and of each piece of it where that is wanted too. */
+class Hashes {
+  readonly #whole = createHash(ofWhole)
+  #piece: Hash | undefined
+  #pieceBytes = 0
+
+  update(bytes: Buffer): void {
+    this.#whole.update(bytes)
+    if (ofPieces === undefined) return
+    this.#piece ??= createHash(ofPieces)
+    this.#piece.update(bytes)
+    this.#pieceBytes += bytes.length
+    if (this.#pieceBytes < PIECE_BYTES) return
+    this.#piece.digest()
+    this.#piece = undefined
+    this.#pieceBytes = 0
+  }
 }

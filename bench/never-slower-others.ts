@@ -19,18 +19,24 @@ interface InBetweenOptions {
   readonly folder: string
 }
 
-const FORWARDER = '127.0.0.1:5301'
+const FORWARDERS = { once: '127.0.0.1:5301', twice: '127.0.0.1:5303' }
+const HASHES = { once: ['sha256'], twice: ['sha256', 'sha1'] }
 const CACHE = '127.0.0.1:5302'
 
-/** Passes connections on, and hashes and writes what it passes (`forwarder.ts`). */
-export async function openForwarder(options: InBetweenOptions): Promise<InBetween> {
-  const { host, registry, folder } = options
+/**
+ * Passes connections on, and hashes and writes what it passes (`forwarder.ts`): the proof of a blob takes one hash,
+ * its torrent another.
+ */
+export async function openForwarder(
+  hashes: keyof typeof HASHES,
+  { host, registry, folder }: InBetweenOptions,
+): Promise<InBetween> {
+  const address = FORWARDERS[hashes]
   const program = join(import.meta.dirname, 'forwarder.ts')
-  const child = new Child(process.execPath, [program, FORWARDER, registry, folder], {
-    prefix: host.prefix,
-  })
+  const args = [program, address, registry, folder, ...HASHES[hashes]]
+  const child = new Child(process.execPath, args, { prefix: host.prefix })
   await child.waitForLine(/^ready$/)
-  return { address: FORWARDER, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() }
+  return { address, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() }
 }
 
 /** docker-registry 2.8 as a pull-through cache. */

@@ -5,7 +5,12 @@ import { test } from 'node:test'
 import { mustRun } from '../src/testing/lab/child.ts'
 import { parseRows } from './row.ts'
 
-const QUICK = ['--image=40000000', '--repetitions=1', '--smallRepetitions=3']
+const QUICK = [
+  '--image=40000000',
+  '--repetitions=1',
+  '--loopbackRepetitions=1',
+  '--smallRepetitions=3',
+]
 // One pull of each kind on a machine that others share: what is far off is found, what is near is not disputed.
 const MOST = {
   'never-slower-100mbit': (direct: number) => 1.25 * direct,

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 
 import type { OperationError } from './errors.ts'
+import { makeNodeIdentity } from './membership/node-identity.ts'
 import type { SwarmKey } from './membership/swarm-key.ts'
 import { digestOf, hexOf, type Digest } from './oci/digest.ts'
 import { MEDIA_TYPES } from './oci/media-types.ts'
@@ -199,7 +200,8 @@ test('only members may order a warm-up, and others are told nothing', async () =
   const url = `http://127.0.0.1:${port}/dd/1/warm`
   await assert.rejects(fetch(url, { method: 'POST', body: JSON.stringify(order) }), TypeError)
   const stranger = randomBytes(32) as SwarmKey
-  using client = new PeerClient(stranger, new SecureChannel(stranger))
+  const identity = makeNodeIdentity()
+  using client = new PeerClient(stranger, new SecureChannel({ swarmKey: stranger, identity }))
   await assert.rejects(
     Array.fromAsync(client.warm({ host: '127.0.0.1', port }, order)),
     // the alert, or the end of the connection where that was faster

@@ -97,9 +97,15 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   const metrics = new Metrics()
 
   // Who is there: peers are answered as soon as the rooms behind the answers are open.
-  const channel = isPublic ? undefined : new SecureChannel(swarmKey)
-  const client = rooms.use(new PeerClient(swarmKey, channel))
   const directory = new PeerDirectory(identity.nodeId)
+  const channel = isPublic
+    ? undefined
+    : new SecureChannel({
+        swarmKey,
+        identity,
+        isWelcome: (nodeId) => !directory.isBanned(directory.byId(nodeId)),
+      })
+  const client = rooms.use(new PeerClient(swarmKey, channel))
   const late = lateHandlers()
   const { peerServer, discovery } = await openPeerPort(config, {
     rooms,
@@ -151,7 +157,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       peerPort,
       nodeId: identity.nodeId,
       load: (infoHash) => openTorrent(infoHash),
-      ...(channel && { dial: (endpoint, onReady) => channel.dial(endpoint, onReady) }),
+      ...(channel && { channel }),
       log,
       ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
       ...(downloadBytesPerSecond !== undefined && { downloadBytesPerSecond }),

@@ -24,6 +24,8 @@ import type { SecureChannel } from './secure-channel.ts'
 interface Address {
   readonly host: string
   readonly port: number
+  /** who has to be there, in a closed swarm */
+  readonly nodeId?: string
 }
 
 interface AskOptions {
@@ -38,6 +40,7 @@ const MAX_REPORT_SILENCE_MS = 60_000
 /** Asks peers; every question carries a fresh proof, every answer is bounded and parsed. */
 export class PeerClient implements Disposable {
   readonly #key: SwarmKey
+  readonly #channel: SecureChannel | undefined
   readonly #agent = new Agent({
     keepAlive: true,
     maxSockets: 4,
@@ -48,14 +51,21 @@ export class PeerClient implements Disposable {
   /** @param channel to members of a closed swarm; without it questions go out in the open */
   constructor(key: SwarmKey, channel?: SecureChannel) {
     this.#key = key
-    if (channel)
-      this.#agent.createConnection = ({ host, port }) =>
-        channel.dial({ host: host ?? '', port: Number(port) })
+    this.#channel = channel
+    if (channel) this.#agent.createConnection = dialThrough(channel)
   }
 
   /** @throws OperationError NODE_UNREACHABLE, REQUEST_UNPROVEN, MESSAGE_INVALID */
   async hello(peer: Address, self: NodeHello, options?: AskOptions): Promise<NodeHello> {
-    return parseHello(await this.#askJson(peer, PEER_ROUTES.hello, self, options))
+    const response = await this.#ask(peer, PEER_ROUTES.hello, self, options)
+    if (!response) throw unreachable(peer, 'it does not say who it is')
+    const member = this.#memberBehind(response)
+    const hello = parseHello(await readJson(response, peer))
+    if (member === undefined || member === hello.nodeId) return hello
+    throw new OperationError(
+      'MESSAGE_INVALID',
+      `node at ${peer.host}:${peer.port}: it says that it is another one than it has proven to be`,
+    )
   }
 
   /** @throws as {@link hello} */
@@ -106,7 +116,10 @@ export class PeerClient implements Disposable {
     const silent = setTimeout(() => watchdog.abort(), MAX_REPORT_SILENCE_MS)
     const merged = signal ? AbortSignal.any([signal, watchdog.signal]) : watchdog.signal
     try {
-      const response = await this.#send(peer, PEER_ROUTES.warm, order, merged)
+      const response = accept(
+        await this.#send(peer, PEER_ROUTES.warm, order, merged),
+        `${peer.host}:${peer.port}`,
+      )
       if (!response) throw unreachable(peer, 'it takes no orders')
       for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
         silent.refresh()
@@ -132,16 +145,7 @@ export class PeerClient implements Disposable {
   ): Promise<unknown> {
     const response = await this.#ask(peer, path, question, options)
     if (!response) throw unreachable(peer, `it does not answer ${path}`)
-    const body = await readAll(response, MAX_ANSWER_BYTES)
-    try {
-      return JSON.parse(body.toString())
-    } catch (cause) {
-      throw new OperationError(
-        'MESSAGE_INVALID',
-        `answer of ${peer.host}:${peer.port}: wanted JSON`,
-        { cause },
-      )
-    }
+    return readJson(response, peer)
   }
 
   async #ask(
@@ -150,12 +154,23 @@ export class PeerClient implements Disposable {
     question: object,
     { signal, timeoutMs = DEFAULT_TIMEOUT_MS }: AskOptions = {},
   ): Promise<IncomingMessage | undefined> {
+    let response: IncomingMessage
     try {
-      return await this.#send(peer, path, question, deadline(timeoutMs, signal))
+      response = await this.#send(peer, path, question, deadline(timeoutMs, signal))
     } catch (error) {
       signal?.throwIfAborted()
       throw translate(error, peer)
     }
+    const member = this.#memberBehind(response)
+    if (peer.nodeId === undefined || member === undefined || member === peer.nodeId)
+      return accept(response, `${peer.host}:${peer.port}`)
+    response.destroy()
+    throw unreachable(peer, `node ${member.slice(0, 16)} is there now`)
+  }
+
+  /** Who answers, as its connection has proven; undefined in the public swarm. */
+  #memberBehind({ socket }: IncomingMessage): string | undefined {
+    return this.#channel?.memberAt(socket)
   }
 
   async #send(
@@ -163,7 +178,7 @@ export class PeerClient implements Disposable {
     path: string,
     question: object,
     signal: AbortSignal,
-  ): Promise<IncomingMessage | undefined> {
+  ): Promise<IncomingMessage> {
     const body = Buffer.from(JSON.stringify(question))
     const method = 'POST'
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
@@ -184,7 +199,16 @@ export class PeerClient implements Disposable {
     request.once('error', reject)
     request.setNoDelay(true)
     request.end(body)
-    return accept(await promise, `${host}:${port}`)
+    return promise
+  }
+}
+
+/** Connections of an agent, each handed over when its other side has proven who it is. */
+function dialThrough(channel: SecureChannel): Agent['createConnection'] {
+  return ({ host, port }, onConnected) => {
+    const address = { host: host ?? '', port: Number(port) }
+    const socket = channel.dial(address, (error) => onConnected?.(error ?? null, socket))
+    return undefined
   }
 }
 
@@ -209,6 +233,15 @@ async function* bounded(response: IncomingMessage, maxBytes: number): AsyncItera
       )
     }
     yield chunk
+  }
+}
+
+async function readJson(response: IncomingMessage, { host, port }: Address): Promise<unknown> {
+  const body = await readAll(response, MAX_ANSWER_BYTES)
+  try {
+    return JSON.parse(body.toString())
+  } catch (cause) {
+    throw new OperationError('MESSAGE_INVALID', `answer of ${host}:${port}: wanted JSON`, { cause })
   }
 }
 

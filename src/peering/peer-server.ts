@@ -147,9 +147,7 @@ export class PeerServer implements AsyncDisposable {
       onOpen(socket)
       return
     }
-    const secure = channel.accept(socket)
-    secure.on('error', () => socket.destroy())
-    secure.once('secure', () => onOpen(secure))
+    channel.accept(socket, onOpen)
   }
 
   #onClose(socket: Socket, host: string): void {
@@ -198,8 +196,9 @@ export class PeerServer implements AsyncDisposable {
     const { handlers } = this.#options
     switch (url) {
       case PEER_ROUTES.hello: {
-        const address = request.socket.remoteAddress ?? ''
-        return jsonAnswer(handlers.hello(parseHello(question), address))
+        const caller = parseHello(question)
+        this.#assertProven(request.socket, caller)
+        return jsonAnswer(handlers.hello(caller, request.socket.remoteAddress ?? ''))
       }
       case PEER_ROUTES.have:
         return jsonAnswer({ blobs: await handlers.have(parseDigests(question)) })
@@ -222,6 +221,16 @@ export class PeerServer implements AsyncDisposable {
       default:
         return undefined
     }
+  }
+
+  /** In a closed swarm nobody can say hello as somebody else. */
+  #assertProven(socket: Socket, { nodeId }: NodeHello): void {
+    const { channel } = this.#options
+    if (!channel || channel.memberAt(socket) === nodeId) return
+    throw new OperationError(
+      'REQUEST_UNPROVEN',
+      'hello: wanted the node that its connection has proven, found another one',
+    )
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {

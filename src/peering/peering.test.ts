@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 
+import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { proveRequest, RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import { digestOf } from '../oci/digest.ts'
@@ -17,7 +18,8 @@ import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
 const digest = digestOf('x')
-const self: NodeHello = { nodeId: 'a'.repeat(64), nodeName: 'alpha', version: '1', peerPort: 1 }
+const identity = makeNodeIdentity()
+const self: NodeHello = { nodeId: identity.nodeId, nodeName: 'alpha', version: '1', peerPort: 1 }
 const order: WarmOrder = { nodeId: 'b'.repeat(64), references: ['app:1'], load: false, parallel: 1 }
 
 test('a member asks and is answered', async () => {
@@ -95,7 +97,7 @@ test('a node that is not there is said to be unreachable', async () => {
 
 for (const [kind, channel] of [
   ['open', undefined],
-  ['closed', new SecureChannel(key)],
+  ['closed', new SecureChannel({ swarmKey: key, identity })],
 ] as const) {
   test(`garbage on the peer port of ${kind} swarms ends connections, never the server; BitTorrent is handed on`, async (t) => {
     const random = new SeededRandom(Date.now())
@@ -121,15 +123,31 @@ for (const [kind, channel] of [
       await once(socket, 'close')
     }
     const to = { host: '127.0.0.1', port: server.port }
-    const peer = channel ? channel.dial(to) : connect(to)
+    const say = () => void peer.write('\u0013BitTorrent protocol')
+    const peer: Socket = channel ? channel.dial(to, say) : connect(to, say)
     peer.on('error', () => {})
-    peer.write('\u0013BitTorrent protocol')
     assert.equal((await handed.promise).toString(), '\u0013BitTorrent protocol')
     peer.destroy()
     using client = new PeerClient(key, channel)
     assert.equal((await client.hello(to, self)).nodeName, 'beta')
   })
 }
+
+test('in a closed swarm nobody says hello as somebody else, and nobody else answers', async () => {
+  const channelOf = (who = makeNodeIdentity()) =>
+    new SecureChannel({ swarmKey: key, identity: who })
+  await using server = await startServer({}, channelOf())
+  const to = { host: '127.0.0.1', port: server.port }
+  using liar = new PeerClient(key, channelOf())
+  await assert.rejects(liar.hello(to, self), { code: 'REQUEST_UNPROVEN' })
+  using member = new PeerClient(key, channelOf(identity))
+  // this server says that it is whoever asks
+  await assert.rejects(member.hello(to, self), { code: 'MESSAGE_INVALID' })
+  await assert.rejects(member.have({ ...to, nodeId: 'b'.repeat(64) }, [digest]), {
+    code: 'NODE_UNREACHABLE',
+  })
+  assert.equal((await member.have(to, [digest])).length, 1)
+})
 
 test('an encrypted handshake is closed without a word, so that the client says a plain one', async () => {
   await using server = await startServer()

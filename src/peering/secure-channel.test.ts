@@ -3,35 +3,41 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as connectPlain, createServer, type AddressInfo, type Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
-import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
+import {
+  connect as connectTls,
+  createSecureContext,
+  createServer as createTlsServer,
+  TLSSocket,
+  type TlsOptions,
+  type TLSSocketOptions,
+} from 'node:tls'
 
-import type { SwarmKey } from '../membership/swarm-key.ts'
+import { makeNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
+import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
 import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
 const SECRET = 'what members tell each other'
 
-test('members of one swarm speak, and nobody on the way reads it', async (t) => {
-  const { port, seen } = await listen(t, new SecureChannel(key))
-  const socket = new SecureChannel(key).dial({ host: '127.0.0.1', port })
+test('members of one swarm speak, each knows who the other is, and nobody on the way reads it', async (t) => {
+  const [alpha, beta] = [makeNodeIdentity(), makeNodeIdentity()]
+  const { port, seen, opened } = await listen(t, channelOf({ identity: beta }))
+  const { channel, socket } = await dialled(port, { identity: alpha })
   socket.write(SECRET)
   assert.equal(String(await once(socket, 'data')), SECRET)
   socket.destroy()
-  const raw = Buffer.concat(seen).toString('latin1')
+  assert.deepEqual([opened, channel.memberAt(socket)], [[alpha.nodeId], beta.nodeId])
+  const raw = Buffer.concat(seen)
   assert.ok(raw.length > SECRET.length)
-  assert.ok(!raw.includes(SECRET))
+  for (const hidden of [Buffer.from(SECRET), alpha.publicKey, beta.publicKey])
+    assert.ok(!raw.includes(hidden))
 })
 
 test('who has another key is told nothing, on either side', async (t) => {
-  const { port, opened } = await listen(t, new SecureChannel(key))
-  const stranger = new SecureChannel(randomBytes(32) as SwarmKey)
-  let isReady = false
-  const socket = stranger.dial({ host: '127.0.0.1', port }, () => (isReady = true))
-  socket.write(SECRET)
-  const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException]
-  assert.match(error.message, /alert|socket/)
-  assert.deepEqual([isReady, opened()], [false, 0])
+  const { port, opened } = await listen(t, channelOf())
+  await assert.rejects(dialled(port, { swarmKey: randomBytes(32) as SwarmKey }), /alert|socket/)
+  assert.deepEqual(opened, [])
 })
 
 test('a server that shows a certificate instead is not taken for a member', async (t) => {
@@ -42,15 +48,12 @@ test('a server that shows a certificate instead is not taken for a member', asyn
     client.on('error', () => {})
     client.on('data', (bytes) => read.push(bytes))
   })
-  const port = await portOf(t, server)
-  const socket = new SecureChannel(key).dial({ host: '127.0.0.1', port })
-  socket.write(SECRET)
-  await once(socket, 'error')
+  await assert.rejects(dialled(await portOf(t, server)))
   assert.deepEqual(read, [])
 })
 
 test('a client without the key gets no answer to what it says, in TLS or in the open', async (t) => {
-  const { port, opened } = await listen(t, new SecureChannel(key))
+  const { port, opened } = await listen(t, channelOf())
   const secure = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
   await once(secure, 'error')
   for (const said of [SECRET, '\x13BitTorrent protocol', 'GET / HTTP/1.1\r\n\r\n']) {
@@ -63,12 +66,12 @@ test('a client without the key gets no answer to what it says, in TLS or in the 
     // at most the alert of TLS (RFC 8446, 6): 7 bytes
     assert.ok(Buffer.concat(heard).length <= 7, Buffer.concat(heard).toString('hex'))
   }
-  assert.equal(opened(), 0)
+  assert.deepEqual(opened, [])
 })
 
 test('a handshake that was recorded says nothing when it is played again', async (t) => {
-  const { port, seen, opened } = await listen(t, new SecureChannel(key))
-  const socket = new SecureChannel(key).dial({ host: '127.0.0.1', port })
+  const { port, seen, opened } = await listen(t, channelOf())
+  const { socket } = await dialled(port)
   socket.write(SECRET)
   await once(socket, 'data')
   socket.destroy()
@@ -78,13 +81,106 @@ test('a handshake that was recorded says nothing when it is played again', async
   again.write(recorded)
   again.resume()
   await once(again, 'close')
-  assert.equal(opened(), 1)
+  assert.equal(opened.length, 1)
 })
 
-/** A member that says again what it hears; `seen` is what came over the network. */
+test('a member cannot pass for another one, neither with a key of its own nor with what that one signed', async (t) => {
+  const victim = makeNodeIdentity()
+  const signatures: Buffer[] = []
+  const watched: NodeIdentity = {
+    ...victim,
+    sign: (message) => {
+      const signature = victim.sign(message)
+      signatures.push(signature)
+      return signature
+    },
+  }
+  const { port, opened } = await listen(t, channelOf())
+  const { socket } = await dialled(port, { identity: watched })
+  socket.destroy()
+  const other = makeNodeIdentity()
+  for (const sign of [
+    (message: Uint8Array) => other.sign(message),
+    () => signatures[0] ?? Buffer.alloc(64),
+    () => randomBytes(64),
+  ]) {
+    await cutOff(port, { identity: { ...victim, sign } })
+  }
+  assert.deepEqual(opened, [victim.nodeId])
+})
+
+test('what a member signed as a client is worth nothing from a server', async (t) => {
+  const secureContext = createSecureContext({
+    maxVersion: 'TLSv1.3',
+    ciphers: 'TLS_AES_128_GCM_SHA256',
+  })
+  const mirror = createServer((socket) => {
+    const options: TLSSocketOptions & Pick<TlsOptions, 'pskCallback'> = {
+      isServer: true,
+      secureContext,
+      pskCallback: () => deriveKey(key, 'dd1/tls\0'),
+    }
+    const secure = new TLSSocket(socket, options)
+    secure.on('error', () => {})
+    secure.pipe(secure)
+  })
+  await assert.rejects(dialled(await portOf(t, mirror)), { code: 'REQUEST_UNPROVEN' })
+})
+
+test('who is not welcome is cut off before it can say anything, whoever dials', async (t) => {
+  const banned = makeNodeIdentity()
+  const isWelcome = (nodeId: string) => nodeId !== banned.nodeId
+  const { port, opened } = await listen(t, channelOf({ isWelcome }))
+  await cutOff(port, { identity: banned })
+  assert.deepEqual(opened, [])
+  const elsewhere = await listen(t, channelOf({ identity: banned }))
+  await assert.rejects(dialled(elsewhere.port, { isWelcome }), { code: 'NODE_UNREACHABLE' })
+})
+
+test('who never proves anything is not waited for', async (t) => {
+  const silent = createServer((socket) => void socket.on('error', () => {}).resume())
+  const port = await portOf(t, silent)
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const failed = assert.rejects(dialled(port), { code: 'NODE_UNREACHABLE' })
+  await once(silent, 'connection')
+  t.mock.timers.tick(5000)
+  await failed
+})
+
+function channelOf(options: Partial<ConstructorParameters<typeof SecureChannel>[0]> = {}) {
+  return new SecureChannel({ swarmKey: key, identity: makeNodeIdentity(), ...options })
+}
+
+/** Connects, and waits until the other side has proven who it is. @throws what it fails with */
+async function dialled(
+  port: number,
+  options: Partial<ConstructorParameters<typeof SecureChannel>[0]> = {},
+) {
+  const channel = channelOf(options)
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const socket = channel.dial({ host: '127.0.0.1', port }, (error) =>
+    error ? reject(error) : resolve(),
+  )
+  socket.on('error', () => {})
+  await promise
+  return { channel, socket }
+}
+
+/** Connects as somebody whom the other side will not have, and waits until it has said so. */
+async function cutOff(
+  port: number,
+  options: Partial<ConstructorParameters<typeof SecureChannel>[0]>,
+): Promise<void> {
+  const socket = channelOf(options).dial({ host: '127.0.0.1', port }, () => {})
+  socket.on('error', () => {})
+  socket.resume()
+  await once(socket, 'close', { signal: AbortSignal.timeout(10_000) })
+}
+
+/** A member that says again what it hears; `seen` is what came over the network, `opened` who was met. */
 async function listen(t: TestContext, channel: SecureChannel) {
   const seen: Buffer[] = []
-  let opened = 0
+  const opened: (string | undefined)[] = []
   const server = createServer((outer) => {
     // between the network and TLS, as somebody on the way is
     const inner = connectPlain({ host: '127.0.0.1', port: innerPort })
@@ -94,13 +190,13 @@ async function listen(t: TestContext, channel: SecureChannel) {
     inner.once('close', () => outer.destroy())
   })
   const member = createServer((socket: Socket) => {
-    const secure = channel.accept(socket)
-    secure.on('error', () => socket.destroy())
-    secure.once('secure', () => (opened += 1))
-    secure.on('data', (bytes: Buffer) => secure.write(bytes))
+    channel.accept(socket, (secure) => {
+      opened.push(channel.memberAt(secure))
+      secure.on('data', (bytes: Buffer) => secure.write(bytes))
+    })
   })
   const innerPort = await portOf(t, member)
-  return { port: await portOf(t, server), seen, opened: () => opened }
+  return { port: await portOf(t, server), seen, opened }
 }
 
 async function portOf(t: TestContext, server: ReturnType<typeof createServer>): Promise<number> {

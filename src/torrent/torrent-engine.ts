@@ -30,14 +30,19 @@ export interface SeedContent {
   close(): Promise<void>
 }
 
-type Dial = (endpoint: PeerEndpoint, onReady: () => void) => Socket
+/** How connections are made in a closed swarm, where each side proves who it is. */
+interface Channel {
+  /** @param onReady called when bytes may be written; with an error where they never may */
+  dial(endpoint: PeerEndpoint, onReady: (error?: Error) => void): Socket
+  memberAt(socket: Socket): string | undefined
+}
 
 interface TorrentEngineOptions {
   /** our one peer port, told to peers so that others can find us (BEP 10, `p`) */
   readonly peerPort: number
   readonly nodeId: string
-  /** connects to a peer, and tells when bytes may be written; plain TCP by default */
-  readonly dial?: Dial
+  /** plain TCP by default */
+  readonly channel?: Channel
   readonly uploadBytesPerSecond?: number
   readonly downloadBytesPerSecond?: number
   /** the blob behind an infohash, if this node holds it */
@@ -48,7 +53,7 @@ interface TorrentEngineOptions {
 /** Bytes that went over one connection. */
 export interface WireTraffic {
   readonly endpoint: PeerEndpoint | undefined
-  /** of a node of ours; unproven */
+  /** of a node of ours; proven in a closed swarm */
   readonly nodeId: string | undefined
   readonly infoHash: string
   readonly bytes: number
@@ -169,7 +174,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   ban(peer: string): void {
     this.#banned.add(peer)
     for (const torrent of this.#torrents()) {
-      for (const wire of torrent.wires) if (this.#isBanned(wire)) wire.destroy()
+      for (const wire of torrent.wires) if (this.#isBanned(torrent, wire)) wire.destroy()
     }
   }
 
@@ -287,7 +292,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
         dd: this.#options.nodeId,
       })
       wire.on('extended', (kind: string) => {
-        if (kind === 'handshake' && this.#isBanned(wire)) wire.destroy()
+        if (kind === 'handshake' && this.#isBanned(torrent, wire)) wire.destroy()
       })
       this.#uploads.serve(wire, socket, blocks)
       if (isOurs(wire)) {
@@ -295,13 +300,17 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
         exchange.attach(wire)
       }
       download?.addWire(wire)
-      this.#countTraffic(wire, record)
+      this.#countTraffic(live, wire)
       wire.once('close', () => (live.idleSinceMs = Date.now()))
     })
   }
 
-  #countTraffic(wire: Wire, { infoHash }: TorrentRecord): void {
-    const read = () => ({ endpoint: endpointOf(wire), nodeId: nodeIdOf(wire), infoHash })
+  #countTraffic({ torrent, record: { infoHash } }: LiveTorrent, wire: Wire): void {
+    const read = () => ({
+      endpoint: endpointOf(wire),
+      nodeId: this.#nodeIdOf(torrent, wire),
+      infoHash,
+    })
     // Not for every block: measured, it took 8 % of a leecher's time in a crowd (bench/crowd.ts).
     let peer = read()
     wire.on('extended', (kind: string) => {
@@ -340,9 +349,11 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       'manual',
       0,
     )
-    const socket = (this.#options.dial ?? dialPlainly)({ host, port }, () => {
+    const channel: Pick<Channel, 'dial'> = this.#options.channel ?? { dial: dialPlainly }
+    const socket = channel.dial({ host, port }, (error) => {
       clearTimeout(timer)
-      peer.onConnect()
+      if (error) peer.destroy(error)
+      else peer.onConnect()
     })
     peer.conn = socket
     torrent._registerPeer(peer)
@@ -353,9 +364,15 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     })
   }
 
-  #isBanned(wire: Wire): boolean {
+  /** Who is behind a wire: what its connection has proven counts before what its handshake says. */
+  #nodeIdOf(torrent: Torrent, wire: Wire): string | undefined {
+    const socket = socketOf(torrent, wire)
+    return (socket && this.#options.channel?.memberAt(socket)) ?? nodeIdOf(wire)
+  }
+
+  #isBanned(torrent: Torrent, wire: Wire): boolean {
     const endpoint = endpointOf(wire)
-    const nodeId = nodeIdOf(wire)
+    const nodeId = this.#nodeIdOf(torrent, wire)
     return (
       (nodeId !== undefined && this.#banned.has(nodeId)) ||
       (endpoint !== undefined && this.#banned.has(`${endpoint.host}:${endpoint.port}`))

@@ -258,9 +258,9 @@ export class PeerFinder {
   }
 }
 
-/** Where a known peer takes connections. */
-export function addressOf({ host, peerPort }: KnownPeer): PeerAddress {
-  return { host, port: peerPort }
+/** Where a known peer takes connections, and who is there. */
+export function addressOf({ host, peerPort, nodeId }: KnownPeer): PeerAddress & { nodeId: string } {
+  return { host, port: peerPort, nodeId }
 }
 
 function usable(peer: KnownPeer): KnownPeer | undefined {

@@ -29,6 +29,7 @@ const CHECKS = {
   transmission: () => hasPrograms('transmission-daemon', 'transmission-remote'),
   libtorrent: () => hasPrograms('python3') && pythonHas('libtorrent'),
   strace: () => hasPrograms('strace'),
+  tcpdump: () => hasPrograms('tcpdump'),
 } as const satisfies Record<string, () => boolean>
 
 /** Something a machine may lack. */

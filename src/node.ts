@@ -20,6 +20,7 @@ import {
   seedOperations,
   torrentOperation,
 } from './node/image-operations.ts'
+import { keepConfirming } from './node/keep-confirming.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
 import { lateHandlers, openPeerPort } from './node/peer-port.ts'
 import { openPushBackend } from './node/push-backend.ts'
@@ -335,6 +336,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   status.open({ ready, fetcher, engineImages })
   rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
   rooms.use(keepMeeting({ finder, log, onLookedAround: () => (hasLookedAround = true) }))
+  rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
   const opened = rooms.move()
   opened.defer(() => stopping.abort())

@@ -136,10 +136,25 @@ export class Catalog implements AsyncDisposable {
 
   /**
    * Keeps what a signer says a name means. Survives a power cut and the loss of LevelDB.
-   * @returns false, and nothing changes, unless its sequence is above the highest ever seen of name and node
+   * @returns false, and nothing changes, unless its sequence is above the highest ever seen of name and node, or it
+   * says the same for longer
    */
   async putReference(record: SignedReferenceRecord): Promise<boolean> {
     return await this.#references.put(record)
+  }
+
+  /**
+   * Keeps what a peer handed over, by the same rule; bounded by name and by signer, and nothing of signers that were
+   * forgotten.
+   * @param self the id of this node: its own records never make room for others
+   */
+  async hearReference(record: SignedReferenceRecord, self: string): Promise<boolean> {
+    return await this.#references.hear(record, self)
+  }
+
+  /** Forgets all that a signer ever said, and hears nothing of it again. Survives as {@link putReference}. */
+  async forgetSigner(nodeId: string): Promise<void> {
+    await this.#references.forgetSigner(nodeId)
   }
 
   /** What every signer says about a name. @param name as `canonicalName` makes it */

@@ -58,6 +58,15 @@ export class ReferenceFiles {
     }
   }
 
+  /** @throws OperationError DISK_READ_ONLY, DISK_FAULTY */
+  async remove(mark: Pick<ReferenceMark, 'name' | 'nodeId'>): Promise<void> {
+    try {
+      await rm(this.#fileOf(mark), { force: true })
+    } catch (error) {
+      throw diskError(error, `reference record ${mark.name}`)
+    }
+  }
+
   /** All marks whose files are whole. */
   async all(): Promise<ReferenceMark[]> {
     const names = await readdir(this.#path)
@@ -82,7 +91,7 @@ export class ReferenceFiles {
     }
   }
 
-  #fileOf({ name, nodeId }: ReferenceMark): string {
+  #fileOf({ name, nodeId }: Pick<ReferenceMark, 'name' | 'nodeId'>): string {
     const hex = createHash('sha256').update(`${name}\0${nodeId}`).digest('hex')
     return join(this.#path, `${hex}${SUFFIX}`)
   }
@@ -105,6 +114,7 @@ function parseReference(value: unknown): SignedReferenceRecord | undefined {
     isDigest(fields['digest']) &&
     typeof fields['size'] === 'number' &&
     typeof fields['sequence'] === 'number' &&
+    typeof fields['expiresAtMs'] === 'number' &&
     ['name', 'mediaType', 'nodeId', 'nodeName', 'signature', 'mac'].every(
       (field) => typeof fields[field] === 'string',
     )

@@ -3,15 +3,25 @@ import { KeyedLock } from '../support/keyed-lock.ts'
 import type { CatalogDatabase } from './catalog-database.ts'
 import { keyOf, rangeOf, type KeyRange } from './keys.ts'
 import { parseMark, type ReferenceFiles, type ReferenceMark } from './reference-files.ts'
+import {
+  ANY_NAME,
+  credible,
+  FLOOR,
+  isAbove,
+  judgeHeard,
+  MAX_NAMES_PER_SIGNER,
+} from './reference-rules.ts'
 
 /**
  * What names mean, one record for each name and signer, and how far each has come. Written first as a file, then
- * here; where the two differ at the start, the higher sequence is right, and at the same sequence the file.
+ * here; where the two differ at the start, the later is right, and where neither is, the file.
  */
 export class ReferenceRecords {
   readonly #database: CatalogDatabase
   readonly #files: ReferenceFiles
   readonly #writing = new KeyedLock()
+  readonly #nameCounts = new Map<string, number>()
+  readonly #forgotten = new Set<string>()
 
   constructor(database: CatalogDatabase, files: ReferenceFiles) {
     this.#database = database
@@ -29,36 +39,70 @@ export class ReferenceRecords {
     if (changes.length > 0) await this.#database.write(changes, { sync: true })
     for (const [key, mark] of here) {
       const inFile = inFiles.get(key)
-      if (!inFile || inFile.sequence < mark.sequence) await this.#files.write(mark)
+      if (!inFile || isBehind(inFile, mark)) await this.#files.write(mark)
     }
+    for (const mark of new Map([...here, ...inFiles]).values()) this.#count(mark)
   }
 
-  /** @returns false, and nothing changes, unless the sequence is above the highest ever seen */
+  /** @returns false, and nothing changes, unless it is above all that was ever seen of name and signer */
   async put(record: SignedReferenceRecord): Promise<boolean> {
-    const { name, nodeId, sequence } = record
-    return await this.#writing.run(keyOfMark(record), async () => {
-      const last = await this.lastSequence(name, nodeId)
-      if (last !== undefined && sequence <= last) return false
-      await this.#write({ name, nodeId, sequence, record })
+    return await this.#writing.run(record.name, async () => {
+      const mark = await this.#mark(record)
+      if (!isAbove(record, mark)) return false
+      await this.#write(markOf(record))
+      if (!mark) this.#count(record)
+      return true
+    })
+  }
+
+  /** Like {@link put}, for what a peer handed over: bounded, and nothing of signers that were forgotten. */
+  async hear(record: SignedReferenceRecord, self: string): Promise<boolean> {
+    const { name, nodeId } = record
+    return await this.#writing.run(name, async () => {
+      const marks = await Array.fromAsync(this.#marks(rangeOf('reference', name)))
+      const isKnown = marks.some((mark) => mark.nodeId === nodeId)
+      if (!isKnown && (this.#nameCounts.get(nodeId) ?? 0) >= MAX_NAMES_PER_SIGNER) return false
+      const { isTaken, evicted } = judgeHeard(record, marks, self)
+      if (!isTaken || this.#forgotten.has(nodeId)) return false
+      if (evicted) await this.#write({ name, nodeId: FLOOR, sequence: evicted.sequence })
+      await this.#write(markOf(record))
+      if (!isKnown) this.#count(record)
+      if (evicted) await this.#erase(evicted)
       return true
     })
   }
 
   /** Forgets what the name means at this signer, but not how far it has come. */
   async remove(name: string, nodeId: string): Promise<void> {
-    await this.#writing.run(keyOfMark({ name, nodeId }), async () => {
+    await this.#writing.run(name, async () => {
       const sequence = await this.lastSequence(name, nodeId)
       if (sequence !== undefined) await this.#write({ name, nodeId, sequence })
     })
   }
 
-  async lastSequence(name: string, nodeId: string): Promise<number | undefined> {
-    return parseMark(await this.#database.get(keyOfMark({ name, nodeId })))?.sequence
+  /** Forgets all that a signer ever said, and hears nothing of it again. */
+  async forgetSigner(nodeId: string): Promise<void> {
+    this.#forgotten.add(nodeId)
+    await this.#write({ name: ANY_NAME, nodeId, sequence: Number.MAX_SAFE_INTEGER })
+    const marks = await Array.fromAsync(this.#marks(rangeOf('reference')))
+    for (const mark of marks) {
+      const { name } = mark
+      if (mark.nodeId !== nodeId || name === ANY_NAME) continue
+      await this.#writing.run(name, async () => {
+        await this.#erase(mark)
+        // it may have been the one that raised it, to shut others out
+        await this.#erase({ name, nodeId: FLOOR })
+      })
+    }
   }
 
-  /** What the signers say about a name. */
+  async lastSequence(name: string, nodeId: string): Promise<number | undefined> {
+    return (await this.#mark({ name, nodeId }))?.sequence
+  }
+
+  /** What the signers say about a name; of what is from the future only where there is nothing else. */
   async of(name: string): Promise<SignedReferenceRecord[]> {
-    return await Array.fromAsync(this.#records(rangeOf('reference', name)))
+    return credible(await Array.fromAsync(this.#records(rangeOf('reference', name))))
   }
 
   /** In the order of names. */
@@ -71,9 +115,24 @@ export class ReferenceRecords {
     await this.#database.write([{ key: keyOfMark(mark), value: mark }], { sync: true })
   }
 
+  async #erase(mark: MarkId): Promise<void> {
+    await this.#files.remove(mark)
+    await this.#database.write([{ key: keyOfMark(mark), value: undefined }], { sync: true })
+    this.#nameCounts.set(mark.nodeId, Math.max(0, (this.#nameCounts.get(mark.nodeId) ?? 0) - 1))
+  }
+
+  #count({ name, nodeId }: MarkId): void {
+    if (name === ANY_NAME) this.#forgotten.add(nodeId)
+    else this.#nameCounts.set(nodeId, (this.#nameCounts.get(nodeId) ?? 0) + 1)
+  }
+
+  async #mark(id: MarkId): Promise<ReferenceMark | undefined> {
+    return parseMark(await this.#database.get(keyOfMark(id)))
+  }
+
   async *#records(range: KeyRange): AsyncGenerator<SignedReferenceRecord> {
     for await (const { record } of this.#marks(range)) {
-      if (record) yield record
+      if (record && !this.#forgotten.has(record.nodeId)) yield record
     }
   }
 
@@ -85,11 +144,19 @@ export class ReferenceRecords {
   }
 }
 
-function keyOfMark({ name, nodeId }: Pick<ReferenceMark, 'name' | 'nodeId'>): string {
+type MarkId = Pick<ReferenceMark, 'name' | 'nodeId'>
+
+function markOf(record: SignedReferenceRecord): ReferenceMark {
+  const { name, nodeId, sequence } = record
+  return { name, nodeId, sequence, record }
+}
+
+function keyOfMark({ name, nodeId }: MarkId): string {
   return keyOf('reference', name, nodeId)
 }
 
-function isBehind(here: ReferenceMark | undefined, inFile: ReferenceMark): boolean {
-  if (!here || here.sequence !== inFile.sequence) return (here?.sequence ?? -1) < inFile.sequence
-  return (here.record === undefined) !== (inFile.record === undefined)
+/** Whether the first of two marks of one name and signer is missing, or older; a removal is newer than its record. */
+function isBehind(mark: ReferenceMark | undefined, other: ReferenceMark): boolean {
+  if (!mark || mark.sequence !== other.sequence) return (mark?.sequence ?? -1) < other.sequence
+  return (mark.record?.expiresAtMs ?? Infinity) < (other.record?.expiresAtMs ?? Infinity)
 }

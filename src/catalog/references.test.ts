@@ -19,6 +19,7 @@ function recordOf(sequence: number, nodeId = NODE, name = NAME): SignedReference
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
     size: 500,
     sequence,
+    expiresAtMs: 86_400_000,
     nodeId,
     nodeName: 'somewhere',
     signature: 'c'.repeat(128),

@@ -210,6 +210,7 @@ async function makeCatalog(dataDir: string): Promise<void> {
         mediaType: 'application/vnd.oci.image.manifest.v1+json',
         size: 500,
         sequence: sequence * 100,
+        expiresAtMs: 86_400_000,
         nodeId: VICTIM_NODE_ID,
         nodeName: 'somewhere',
         signature: 'c'.repeat(128),

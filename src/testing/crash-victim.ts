@@ -50,6 +50,7 @@ function recordOf(sequence: number): SignedReferenceRecord {
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
     size: 500,
     sequence,
+    expiresAtMs: 86_400_000,
     nodeId: VICTIM_NODE_ID,
     nodeName: 'victim',
     signature: 'c'.repeat(128),

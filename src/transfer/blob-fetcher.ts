@@ -46,10 +46,17 @@ export class BlobFetcher implements AsyncDisposable {
     this.#log = options.log ?? silentLog
   }
 
-  /** The blob as soon as it is known that it can be had; undefined where nobody has it. */
+  /**
+   * The blob as soon as it is known that it can be had; undefined where nobody has it.
+   * @param options.size bytes, where the caller knows it
+   */
   async open(
     digest: Digest,
-    { signal, route }: { signal: AbortSignal; route?: UpstreamRoute | undefined },
+    {
+      signal,
+      route,
+      size,
+    }: { signal: AbortSignal; route?: UpstreamRoute | undefined; size?: number | undefined },
   ): Promise<ReadableBlob | undefined> {
     const { store } = this.#options
     const stored = await store.stat(digest)
@@ -59,7 +66,7 @@ export class BlobFetcher implements AsyncDisposable {
         read: (range, reading) => this.#readStored(digest, range, reading),
       }
     }
-    const transfer = await this.#start(digest, { route })
+    const transfer = await this.#start(digest, { route, knownSize: size })
     if (!(await transfer.isAvailable(signal))) {
       if (isOperationError(transfer.failure, 'BLOB_UNKNOWN')) return undefined
       throw transfer.failure

@@ -2,7 +2,14 @@ import type { Catalog } from '../catalog/catalog.ts'
 import type { ImageBlob, ImageRecord } from '../catalog/image-records.ts'
 import type { Discovery } from '../discovery/discovery.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
-import { nextSequence, signReferenceRecord } from '../membership/reference-record.ts'
+import {
+  isConfirmationDue,
+  nextSequence,
+  parseReferenceRecord,
+  signReferenceRecord,
+  type ReferenceRecord,
+  type SignedReferenceRecord,
+} from '../membership/reference-record.ts'
 import { rendezvousAtInfoHash, type RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
@@ -39,6 +46,11 @@ export class ImageRegister {
 
   constructor(options: ImageRegisterOptions) {
     this.#options = options
+  }
+
+  /** what this node signs as */
+  get nodeName(): string {
+    return this.#options.nodeName
   }
 
   /** Announces all that is held; called once at the start of a node. */
@@ -91,22 +103,37 @@ export class ImageRegister {
     name: Reference,
     manifest: Pick<Descriptor, 'digest' | 'mediaType' | 'size'>,
   ): Promise<void> {
-    const { catalog, identity, swarmKey, nodeName } = this.#options
+    const { catalog, identity, nodeName } = this.#options
     const canonical = canonicalName(name)
-    const own = (await catalog.references(canonical)).find(
-      ({ nodeId }) => nodeId === identity.nodeId,
-    )
+    const own = await this.#ownRecord(canonical)
     if (own?.digest !== manifest.digest || own.nodeName !== nodeName) {
       const sequence = nextSequence(await catalog.lastSequence(canonical, identity.nodeId))
-      const { digest, mediaType, size } = manifest
-      await catalog.putReference(
-        signReferenceRecord(
-          { name: canonical, digest, mediaType, size, sequence, nodeName },
-          { identity, swarmKey },
-        ),
-      )
-    }
+      await this.#sign({ ...manifest, name: canonical, sequence, nodeName })
+    } else await this.#confirm(own)
     this.announceName(name)
+  }
+
+  /**
+   * Signs again what this node says and still holds true, before it is taken for old: nothing in it changes but its
+   * end. Also what was signed under another swarm key.
+   * @throws the reason of `signal`
+   */
+  async confirmNames({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { catalog, identity } = this.#options
+    for await (const record of catalog.allReferences()) {
+      signal.throwIfAborted()
+      if (record.nodeId === identity.nodeId) await this.#confirm(record)
+    }
+  }
+
+  /**
+   * A peer has a record of this node that this node did not make, or no longer knows of: what it says now is signed
+   * above that, so that it is not taken for old.
+   */
+  async contradict(heard: ReferenceRecord): Promise<void> {
+    const own = await this.#ownRecord(heard.name)
+    if (!own || heard.sequence <= own.sequence) return
+    await this.#sign({ ...own, sequence: nextSequence(heard.sequence) })
   }
 
   /** This node can say what `name` means, by a record of its own or of another. */
@@ -151,6 +178,29 @@ export class ImageRegister {
       if (nodeId !== identity.nodeId || kept.has(name) || pinned.has(digest)) continue
       await this.removeName(parseReference(name))
     }
+  }
+
+  async #ownRecord(name: string): Promise<SignedReferenceRecord | undefined> {
+    const records = await this.#options.catalog.references(name)
+    return records.find(({ nodeId }) => nodeId === this.#options.identity.nodeId)
+  }
+
+  async #confirm(own: SignedReferenceRecord): Promise<void> {
+    if (isConfirmationDue(own) || !this.#isSound(own)) await this.#sign(own)
+  }
+
+  #isSound(own: SignedReferenceRecord): boolean {
+    try {
+      parseReferenceRecord(own, this.#options)
+      return true
+    } catch {
+      // signed under another swarm key
+      return false
+    }
+  }
+
+  async #sign(record: Omit<ReferenceRecord, 'nodeId' | 'expiresAtMs'>): Promise<void> {
+    await this.#options.catalog.putReference(signReferenceRecord(record, this.#options))
   }
 
   async #announceImage(image: ImageRecord): Promise<void> {

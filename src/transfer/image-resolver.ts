@@ -1,25 +1,23 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { messageOf, OperationError } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
-import { parseReferenceRecord, type SignedReferenceRecord } from '../membership/reference-record.ts'
+import { REFERENCE_LIFETIME_MS } from '../membership/reference-record.ts'
 import type { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
-import { canonicalName, formatReference, type Reference } from '../oci/reference.ts'
+import { formatReference, type Reference } from '../oci/reference.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
-import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { BlobStore } from '../store/blob-store.ts'
-import { abortable } from '../support/deadline.ts'
 import { pause } from '../support/pause.ts'
-import { SingleFlight } from '../support/single-flight.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { UpstreamAccess, UpstreamIdentity } from '../upstream/upstream.ts'
 import type { BlobFetcher, ReadableBlob } from './blob-fetcher.ts'
 import type { ContentAccess } from './content-access.ts'
 import type { ImageRegister } from './image-register.ts'
-import { addressOf, type PeerFinder } from './peer-finder.ts'
+import type { PeerFinder } from './peer-finder.ts'
 import { readSmallBlob } from './store-sink.ts'
+import { SwarmNames, type RecordedMeaning } from './swarm-names.ts'
 import type { UpstreamRoute } from './upstream-route.ts'
 import type { TagAnswer, UpstreamTags } from './upstream-tags.ts'
 
@@ -47,13 +45,15 @@ export interface ResolvedManifest {
   readonly digest: Digest
   readonly mediaType: string
   readonly bytes: Buffer
-  /** why a signed record, and not upstream, said what the name means */
+  /** why a signed record, and not upstream, said what the name means, or that it is old */
   readonly notice?: string
 }
 
 /** What a name means, and who said so. */
 interface Meaning {
   readonly digest: Digest
+  /** of the manifest, bytes, where a record says it */
+  readonly size?: number
   /** where upstream said it */
   readonly access?: UpstreamAccess
   readonly notice?: string
@@ -68,11 +68,7 @@ export interface AskOptions {
 
 const NODE_ITSELF: UpstreamIdentity = { kind: 'node' }
 
-// Once one node has answered, others get this long to say something newer; without an answer, the whole time.
-const SETTLE_MS = 300
 const RESOLVE_MS = 2500
-// HEAD by tag, GET by tag, GET by digest: one pull asks several times.
-const FRESH_MS = 2000
 const ATTEMPTS = 3
 const PAUSE_MS = 500
 // An upstream that takes longer is overtaken by a record, if there is one.
@@ -88,12 +84,13 @@ const STAND_IN_MS = 1400
 export class ImageResolver {
   readonly #options: ImageResolverOptions
   readonly #log: Log
-  readonly #resolving = new SingleFlight<Digest | undefined>()
-  readonly #fresh = new Map<string, { digest: Digest; atMs: number }>()
+  readonly #names: SwarmNames
 
   constructor(options: ImageResolverOptions) {
     this.#options = options
     this.#log = options.log ?? silentLog
+    const asksUpstream = options.upstreamTags !== undefined
+    this.#names = new SwarmNames({ ...options, asksUpstream, log: this.#log })
   }
 
   /** The digest a reference means, or undefined where nobody says. */
@@ -105,8 +102,8 @@ export class ImageResolver {
   async find(reference: Reference, options: AskOptions): Promise<ResolvedManifest | undefined> {
     const meaning = await this.#meaningOf(reference, options)
     if (!meaning) return undefined
-    const { digest, access, notice } = meaning
-    const manifest = await this.manifest(digest, { ...options, reference })
+    const { digest, size, access, notice } = meaning
+    const manifest = await this.manifest(digest, { ...options, reference, size })
     if (!manifest) return access && this.#insteadOf(digest, reference, options)
     // The answer need not wait for the disk that keeps the name and the image.
     void this.#keep(reference, manifest, access).catch((error: unknown) => {
@@ -126,10 +123,10 @@ export class ImageResolver {
   ): Promise<ResolvedManifest | undefined> {
     if (!this.#options.offlineTags) return undefined
     const recorded = await this.#recorded(reference, options.signal, STAND_IN_MS)
-    if (!recorded || recorded === digest) return undefined
+    if (!recorded || recorded.digest === digest) return undefined
     const reason = `${reference.registry} says that it is ${digest}, and does not have it`
-    const { notice = '' } = this.#standIn(reference, { digest: recorded, reason })
-    const manifest = await this.manifest(recorded, { ...options, reference })
+    const { size, notice } = this.#standIn(reference, recorded, reason)
+    const manifest = await this.manifest(recorded.digest, { ...options, reference, size })
     return manifest && { ...manifest, notice }
   }
 
@@ -137,17 +134,23 @@ export class ImageResolver {
    * The manifest of a digest, if it may be given to who asks: from the store, else from upstream and the nodes
    * that hold it.
    * @param options.reference the name under which it is asked for
+   * @param options.size bytes, where it is known: who offers another size is not asked for it
    */
   async manifest(
     digest: Digest,
-    { signal, identity = NODE_ITSELF, reference }: AskOptions & { reference: Reference },
+    {
+      signal,
+      identity = NODE_ITSELF,
+      reference,
+      size,
+    }: AskOptions & { reference: Reference; size?: number | undefined },
   ): Promise<ResolvedManifest | undefined> {
     const { store, fetcher, register, access } = this.#options
     const question = { digest, kind: 'manifest' as const, identity }
     const route = this.#routeOf(reference, identity)
     const blob = (await store.has(digest))
       ? undefined
-      : await fetcher.open(digest, { signal, route })
+      : await fetcher.open(digest, { signal, route, size })
     if (!blob && !(await store.has(digest))) return undefined
     if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
     const bytes = blob ? await readWhole(blob, signal) : await readSmallBlob(store, digest)
@@ -196,8 +199,8 @@ export class ImageResolver {
     if (digest) return { digest }
     const { upstreamTags } = this.#options
     if (!upstreamTags || scope !== 'upstream' || tag === undefined) {
-      const recorded = await this.#recorded(reference, signal)
-      return recorded && { digest: recorded }
+      const recorded = await this.#recorded(reference, signal, RESOLVE_MS)
+      return recorded && this.#byRecord(reference, recorded)
     }
     const asked = upstreamTags.resolve(reference, tag, { identity, signal })
     const answer = await within(asked, UPSTREAM_PATIENCE_MS)
@@ -206,18 +209,43 @@ export class ImageResolver {
     const isOut = answer === undefined || answer.kind === 'unreachable'
     const mayStandIn = !isOut || this.#options.offlineTags
     const said = isOut ? upstreamTags.lastSaid(reference, tag, identity) : undefined
-    const standIn = mayStandIn
-      ? (said ?? (await this.#recorded(reference, signal, STAND_IN_MS)))
-      : undefined
-    if (standIn) return this.#standIn(reference, { digest: standIn, reason })
+    const standIn = !mayStandIn
+      ? undefined
+      : said
+        ? { digest: said }
+        : await this.#recorded(reference, signal, STAND_IN_MS)
+    if (standIn) return this.#standIn(reference, standIn, reason)
     // Nobody else knows: upstream may take its time.
     return this.#afterAll(await asked)
   }
 
-  #standIn(reference: Reference, { digest, reason }: { digest: Digest; reason: string }): Meaning {
+  async #recorded(
+    reference: Reference,
+    signal: AbortSignal,
+    limitMs: number,
+  ): Promise<RecordedMeaning | undefined> {
+    return await this.#names.meaningOf(reference, { signal, limitMs })
+  }
+
+  /** What nobody has vouched for lately still counts, but not without a word (TUF, indefinite freeze attack). */
+  #byRecord(reference: Reference, { digest, size, expiresAtMs }: RecordedMeaning): Meaning {
+    if (expiresAtMs >= Date.now()) return { digest, size }
+    const name = formatReference(reference)
+    const since = new Date(expiresAtMs - REFERENCE_LIFETIME_MS).toISOString()
+    this.#log.warn({ reference: name, digest, since }, 'a signed record is old')
+    const notice = `${name} is what a signed record says that nobody has confirmed since ${since}`
+    return { digest, size, notice }
+  }
+
+  #standIn(
+    reference: Reference,
+    { digest, size }: Pick<Meaning, 'digest' | 'size'>,
+    reason: string,
+  ): Meaning & { notice: string } {
     const name = formatReference(reference)
     this.#log.warn({ reference: name, digest, reason }, 'a signed record stands in for upstream')
-    return { digest, notice: `${name} is what a signed record says: ${reason}` }
+    const notice = `${name} is what a signed record says: ${reason}`
+    return { digest, ...(size !== undefined && { size }), notice }
   }
 
   /** @throws OperationError UPSTREAM_…: what a person wants to know of a failed pull */
@@ -253,105 +281,6 @@ export class ImageResolver {
     if (reference.scope !== 'upstream') return undefined
     return { repository: reference, identity, kind: 'manifest' }
   }
-
-  async #recorded(
-    reference: Reference,
-    signal: AbortSignal,
-    limitMs = RESOLVE_MS,
-  ): Promise<Digest | undefined> {
-    const key = formatReference(reference)
-    const fresh = this.#fresh.get(key)
-    if (fresh && Date.now() - fresh.atMs < FRESH_MS) return fresh.digest
-    const shared = this.#resolving.run(key, () => this.#newest(reference, limitMs))
-    const digest = await abortable(shared, signal)
-    if (digest) this.#remember(key, digest)
-    return digest
-  }
-
-  async #newest(reference: Reference, limitMs: number): Promise<Digest | undefined> {
-    const name = canonicalName(reference)
-    await this.#askPeers(reference, name, limitMs)
-    const records = (await this.#options.catalog.references(name)).filter((record) =>
-      this.#counts(record, reference),
-    )
-    const newest = records.reduce<SignedReferenceRecord | undefined>(
-      (best, record) => (!best || isNewer(record, best) ? record : best),
-      undefined,
-    )
-    return newest?.digest
-  }
-
-  /** In the public swarm anybody may sign: there only this node's own word counts for the name of a registry. */
-  #counts({ nodeName, nodeId }: SignedReferenceRecord, reference: Reference): boolean {
-    const { isPublic, identity, upstreamTags } = this.#options
-    if (reference.scope === 'node') return nodeName === reference.nodeName
-    const isForeign = isPublic && upstreamTags !== undefined && reference.scope === 'upstream'
-    return !isForeign || nodeId === identity.nodeId
-  }
-
-  /** Asks all peers that can be found; what proves sound is in the catalog afterwards. */
-  async #askPeers(reference: Reference, name: string, limitMs: number): Promise<void> {
-    const { catalog, finder, keys } = this.#options
-    const stop = new AbortController()
-    const stopping = AbortSignal.any([stop.signal, AbortSignal.timeout(limitMs)])
-    const settle = () => setTimeout(() => stop.abort(), SETTLE_MS)
-    let settling = (await catalog.references(name)).length > 0 ? settle() : undefined
-    const asking: Promise<void>[] = []
-    const search = (async () => {
-      for await (const peer of finder.peersFor([keys.reference(name)], { signal: stopping })) {
-        asking.push(
-          this.#askPeer(peer, name, stopping).then((isHelpful) => {
-            if (isHelpful) settling ??= settle()
-          }),
-        )
-      }
-      await Promise.all(asking)
-    })()
-    const stopped = new Promise<void>((resolve) => {
-      stopping.addEventListener('abort', () => resolve(), { once: true })
-    })
-    try {
-      await Promise.race([search, stopped])
-    } catch (error) {
-      if (!stopping.aborted)
-        this.#log.debug(
-          { reference: formatReference(reference), error: messageOf(error) },
-          'search for a name failed',
-        )
-    } finally {
-      clearTimeout(settling)
-      stop.abort()
-      search.catch(() => {})
-    }
-  }
-
-  /** @returns whether the peer had something to say */
-  async #askPeer(peer: KnownPeer, name: string, signal: AbortSignal): Promise<boolean> {
-    const { client, catalog, swarmKey } = this.#options
-    try {
-      const records = await client.references(addressOf(peer), [name], { signal, timeoutMs: 2000 })
-      for (const value of records) {
-        const record = parseReferenceRecord(value, { swarmKey })
-        if (record.name === name) await catalog.putReference(record)
-      }
-      return records.length > 0
-    } catch (error) {
-      if (!signal.aborted) {
-        this.#log.debug(
-          { peer: peer.nodeName, error: messageOf(error) },
-          'a peer did not say what a name means',
-        )
-      }
-      return false
-    }
-  }
-
-  #remember(key: string, digest: Digest): void {
-    this.#fresh.delete(key)
-    this.#fresh.set(key, { digest, atMs: Date.now() })
-    const [oldest] = this.#fresh.keys()
-    if (this.#fresh.size > 1000 && oldest !== undefined) this.#fresh.delete(oldest)
-  }
 }
 
 /** A manifest as soon as it is proven, which may be before it is durable. */
@@ -375,8 +304,4 @@ async function within<Result>(work: Promise<Result>, limitMs: number): Promise<R
   } finally {
     clearTimeout(timer)
   }
-}
-
-function isNewer(a: SignedReferenceRecord, b: SignedReferenceRecord): boolean {
-  return a.sequence === b.sequence ? a.nodeId > b.nodeId : a.sequence > b.sequence
 }

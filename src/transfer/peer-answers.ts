@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 
 import type { Catalog } from '../catalog/catalog.ts'
+import type { SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { MAX_WHOLE_BLOB_BYTES, type HeldBlob } from '../peering/peer-messages.ts'
@@ -20,6 +21,7 @@ interface PeerAnswersOptions {
   readonly onWholeBlob?: (bytes: number) => void
 }
 
+// of all names of a question, which are 64 at most; 256 records are below half a MiB
 const MAX_RECORDS = 256
 
 /** What this node tells its peers of what it holds. */
@@ -57,11 +59,15 @@ export class PeerAnswers {
     return !isPublic || !(await access.isPrivate(digest))
   }
 
-  /** The signed records kept for these names, whoever signed them. */
-  async references(names: readonly string[]): Promise<unknown[]> {
-    const records: unknown[] = []
-    for (const name of names) records.push(...(await this.#options.catalog.references(name)))
-    return records.slice(0, MAX_RECORDS)
+  /** The signed records kept for these names, whoever signed them; the newest of each, where they are many. */
+  async references(names: readonly string[]): Promise<SignedReferenceRecord[]> {
+    const answer: SignedReferenceRecord[] = []
+    const most = Math.max(1, Math.floor(MAX_RECORDS / names.length))
+    for (const name of names) {
+      const records = await this.#options.catalog.references(name)
+      answer.push(...records.sort((a, b) => b.sequence - a.sequence).slice(0, most))
+    }
+    return answer
   }
 
   async metainfo(digest: Digest): Promise<Buffer | undefined> {

@@ -31,6 +31,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'smol-toml': ['mirror'],
   tldts: ['upstream'],
   undici: ['upstream'],
+  uqr: ['commands'],
   commander: ['commands', 'cli.ts'],
   dockerode: ['docker'],
   koa: ['registry', 'status'],

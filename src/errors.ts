@@ -25,7 +25,7 @@ const CODES = {
     exitCode: 2,
   },
   INVITE_INVALID: {
-    hint: 'Copy the whole line that `ddocker swarm invite` printed, and join again.',
+    hint: 'Copy the whole line that `ddocker swarm invite` printed, or ask for a new one, and join again.',
     exitCode: 2,
   },
   SWARM_KEY_INVALID: {

@@ -11,7 +11,7 @@ import { digestOf, hexOf, type Digest } from './oci/digest.ts'
 import { MEDIA_TYPES } from './oci/media-types.ts'
 import { hostPlatform } from './oci/platform.ts'
 import { PeerClient } from './peering/peer-client.ts'
-import { SecureChannel } from './peering/secure-channel.ts'
+import { memberSecret, SecureChannel } from './peering/secure-channel.ts'
 import type { ImageStatus, TransferStatus } from './status/node-status.ts'
 import { openTestnet, writeLayout, type LayoutFixture, type TestNode } from './testing/testnet.ts'
 
@@ -201,7 +201,10 @@ test('only members may order a warm-up, and others are told nothing', async () =
   await assert.rejects(fetch(url, { method: 'POST', body: JSON.stringify(order) }), TypeError)
   const stranger = randomBytes(32) as SwarmKey
   const identity = makeNodeIdentity()
-  using client = new PeerClient(stranger, new SecureChannel({ swarmKey: stranger, identity }))
+  using client = new PeerClient(
+    stranger,
+    new SecureChannel({ secret: memberSecret(stranger), identity }),
+  )
   await assert.rejects(
     Array.fromAsync(client.warm({ host: '127.0.0.1', port }, order)),
     // the alert, or the end of the connection where that was faster

@@ -8,12 +8,12 @@ import { listen, type HttpServer } from './http/listen.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import { RequestVerifier } from './membership/request-proof.ts'
 import { swarmIdOf } from './membership/swarm-key.ts'
+import { TicketBook } from './membership/ticket-book.ts'
 import { ClientIdentities } from './node/client-identity.ts'
 import { doorProbes } from './node/door-probes.ts'
 import { EngineImages } from './node/engine-images.ts'
 import { explainOperation } from './node/explain-operation.ts'
 import { openHoldings } from './node/holdings.ts'
-import { swarmOperations } from './node/offline-node.ts'
 import {
   importOperation,
   pullOperation,
@@ -26,13 +26,14 @@ import { lateHandlers, openPeerPort } from './node/peer-port.ts'
 import { openPushBackend } from './node/push-backend.ts'
 import { RunningStatus } from './node/running-status.ts'
 import { NodeBackend } from './node/registry-backend.ts'
+import { swarmOperations } from './node/swarm-operations.ts'
 import { openUpstreamOf } from './node/upstream-of.ts'
 import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
 import { PeerClient } from './peering/peer-client.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
 import type { PeerHandlers } from './peering/peer-server.ts'
-import { SecureChannel } from './peering/secure-channel.ts'
+import { memberSecret, SecureChannel } from './peering/secure-channel.ts'
 import { createRegistryApp } from './registry/app.ts'
 import { createStatusRoutes } from './status/status-routes.ts'
 import type { Log } from './telemetry/log.ts'
@@ -99,11 +100,13 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
 
   // Who is there: peers are answered as soon as the rooms behind the answers are open.
   const directory = new PeerDirectory(identity.nodeId)
+  const tickets = await TicketBook.open(config.dataDir)
   const channel = isPublic
     ? undefined
     : new SecureChannel({
-        swarmKey,
+        secret: memberSecret(swarmKey),
         identity,
+        ticketKey: (id) => tickets.secretOf(id),
         isWelcome: (nodeId) => !directory.isBanned(directory.byId(nodeId)),
       })
   const client = rooms.use(new PeerClient(swarmKey, channel))
@@ -327,7 +330,10 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       self,
       address: () => `${config.peerHost ?? '127.0.0.1'}:${peerPort}`,
     }),
-    ...swarmOperations(swarmKey),
+    ...swarmOperations(
+      swarmKey,
+      isPublic ? undefined : { tickets, host: config.peerHost, peerPort },
+    ),
     explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),
     list: async () => ({ images: await status.images() }),
     status: () => status.status(),
@@ -364,6 +370,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       warm: (order, options) =>
         obeyWarmOrder(order, { puller, engine: engineImages, self }, options.signal),
       bitTorrent: (socket) => engine.accept(socket),
+      join: async (ticketId) => ((await tickets.redeem(ticketId)) ? swarmKey : undefined),
     }
   }
 }

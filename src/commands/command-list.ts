@@ -226,7 +226,27 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
       {
         usage: 'invite',
         summary: 'print a line that lets others join; whoever reads it is a member',
+        description:
+          'Without options the line carries the key of the swarm: it is good for ever, and nobody has to\n' +
+          'be there. With --expires, --once or --address it is a ticket: until it ends, whoever has it gets\n' +
+          'the key from this node, which has to run and to be reached.',
         group: MEET,
+        flags: [
+          {
+            flags: '--expires <duration>',
+            help: 'honour it this long, such as 10m or 12h; at most 365d',
+          },
+          {
+            flags: '--once',
+            help: 'for one node; it ends after a day unless --expires says otherwise',
+          },
+          {
+            flags: '--address <addresses>',
+            help: 'where this node is reached, host:port with commas between; else the addresses of this host',
+          },
+          { flags: '--qr', help: 'show it as a QR code too' },
+        ],
+        examples: ['ddocker swarm invite', 'ddocker swarm invite --once --expires 10m --qr'],
         nodeOptions: 'swarm',
         load: async () => (await import('./swarm.ts')).swarmInvite,
       },

@@ -294,7 +294,7 @@ test('status shows the node, what moves, and what failed last', async (t) => {
   )
   assert.match(
     failures,
-    /^last failures\n {2}\d+ m \d+ s ago {2}DISK_FULL: no room\n {4}hint: Make some\.\n$/,
+    /^last failures\n {2}\d+ h \d+ m ago {2}DISK_FULL: no room\n {4}hint: Make some\.\n$/,
   )
   const json = JSON.parse((await ask(t, ['status', '--json'], { status })).stdout) as object
   assert.deepEqual(json, { ...nodeStatus, registry, transfers: [transfer] })

@@ -3,8 +3,8 @@ import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 
+import { formatInvite } from '../membership/invite.ts'
 import {
-  formatInvite,
   openSwarmKey,
   readSwarmKey,
   swarmIdOf,

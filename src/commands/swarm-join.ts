@@ -5,8 +5,9 @@ import { loadConfig } from '../config/load-config.ts'
 import type { Config } from '../config/options.ts'
 import { connectNode } from '../control/control-client.ts'
 import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
+import { parseInvite, type Invite, type JoinTicket } from '../membership/invite.ts'
+import { openNodeIdentity } from '../membership/node-identity.ts'
 import {
-  parseInvite,
   readSwarmKey,
   swarmIdOf,
   swarmKeyPath,
@@ -16,13 +17,18 @@ import {
 import type { Command } from './command.ts'
 import { withoutProgress } from './node-access.ts'
 
-/** Puts the key of an invite in place of this node's own; the old one is kept beside it. */
+/**
+ * Puts the key that an invite carries, or that the member behind it gives, in place of this node's own; the old one is
+ * kept beside it.
+ */
 export const swarmJoin: Command = async (invocation) => {
   const { operands, flags, host, output } = invocation
-  const key = parseInvite(operands[0] ?? '')
+  const invite = parseInvite(operands[0] ?? '')
   const config = await loadConfig(flags, host)
   const path = swarmKeyPath(config.dataDir)
   refuseOtherKeys(config, path)
+  await makeKeyFolder(path)
+  const key = await keyOf(invite, { dataDir: config.dataDir, signal: invocation.signal })
   const replaced = await keepOldKey(path, key)
   await writeKey(path, key)
   const swarmId = swarmIdOf(key)
@@ -76,17 +82,49 @@ async function keepOldKey(path: string, next: SwarmKey): Promise<ReplacedKey> {
   }
 }
 
-async function writeKey(path: string, key: SwarmKey): Promise<void> {
+async function makeKeyFolder(path: string): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    throw unwritable(path, cause)
+  }
+}
+
+async function keyOf(
+  invite: Invite,
+  options: { dataDir: string; signal: AbortSignal },
+): Promise<SwarmKey> {
+  return invite.kind === 'key' ? invite.key : askForKey(invite.ticket, options)
+}
+
+/** Whoever let this node in is one whom it can find the others by. */
+async function askForKey(
+  ticket: JoinTicket,
+  { dataDir, signal }: { dataDir: string; signal: AbortSignal },
+): Promise<SwarmKey> {
+  const { joinSwarm } = await import('../peering/join-swarm.ts')
+  const identity = await openNodeIdentity(dataDir)
+  const { swarmKey, host, port } = await joinSwarm({ ticket, identity }, { signal })
+  const { SavedNodes } = await import('../discovery/saved-nodes.ts')
+  const known = new SavedNodes({ stateDir: dataDir, swarmId: swarmIdOf(swarmKey) })
+  await known.save([{ host, port }])
+  return swarmKey
+}
+
+async function writeKey(path: string, key: SwarmKey): Promise<void> {
+  try {
     await writeSwarmKey(path, key)
   } catch (cause) {
-    throw new OperationError(
-      'DATA_DIR_UNUSABLE',
-      `${path}: wanted to write the key, found ${systemCodeOf(cause) ?? 'an error'}`,
-      { cause },
-    )
+    throw unwritable(path, cause)
   }
+}
+
+function unwritable(path: string, cause: unknown): OperationError {
+  return new OperationError(
+    'DATA_DIR_UNUSABLE',
+    `${path}: wanted to write the key, found ${systemCodeOf(cause) ?? 'an error'}`,
+    { cause },
+  )
 }
 
 /** @returns the swarm that a running node is in, `unknown` where it does not say; undefined where none runs */

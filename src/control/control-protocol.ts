@@ -74,6 +74,23 @@ export type ControlLine =
   | { readonly type: 'result'; readonly result: unknown }
   | { readonly type: 'error'; readonly error: ErrorBody }
 
+/** What an invite is to be; with nothing of it, it carries the swarm key and never ends. */
+export interface InviteRequest {
+  /** how long it is honoured */
+  readonly lifetimeMs?: number
+  /** by one node only */
+  readonly once?: boolean
+  /** where this node is reached, `host:port`; by default at the addresses of this host */
+  readonly addresses?: readonly string[]
+}
+
+export interface InviteResult {
+  readonly invite: string
+  readonly expiresAtMs?: number
+  readonly once?: boolean
+  readonly addresses?: readonly string[]
+}
+
 export interface SeedResult {
   readonly images: readonly {
     readonly reference: string
@@ -204,7 +221,7 @@ export interface NodeOperations {
   readonly status: Operation<Nothing, object>
   readonly peers: Operation<Nothing, { readonly peers: readonly object[] }>
   readonly swarmId: Operation<Nothing, { readonly swarmId: string }>
-  readonly swarmInvite: Operation<Nothing, { readonly invite: string }>
+  readonly swarmInvite: Operation<InviteRequest, InviteResult>
   readonly verify?: Operation<Nothing, object>
   readonly gc?: Operation<{ readonly dryRun: boolean }, object>
 }

@@ -13,6 +13,7 @@ type ParserTable = { readonly [Name in OperationName]: Parser<RequestOf<Name>> }
 const MAX_TEXTS = 10_000
 const MAX_TEXT_LENGTH = 4096
 const MAX_PARALLEL = 1000
+const MAX_LIFETIME_MS = 365 * 86_400_000
 
 const takesNothing = () => ({})
 
@@ -39,7 +40,11 @@ const PARSERS: ParserTable = {
   status: takesNothing,
   peers: takesNothing,
   swarmId: takesNothing,
-  swarmInvite: takesNothing,
+  swarmInvite: (fields) => ({
+    ...(fields['lifetimeMs'] !== undefined && { lifetimeMs: lifetimeOf(fields) }),
+    ...(fields['once'] !== undefined && { once: switchOf(fields, 'once') }),
+    ...(fields['addresses'] !== undefined && { addresses: textsOf(fields, 'addresses') }),
+  }),
   verify: takesNothing,
   gc: (fields) => ({ dryRun: switchOf(fields, 'dryRun') }),
 }
@@ -102,6 +107,13 @@ function parallelOf(fields: Readonly<Record<string, unknown>>): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 1 || value > MAX_PARALLEL) {
     throw refusal('parallel', `a whole number from 1 to ${MAX_PARALLEL}`, value)
   }
+  return value
+}
+
+function lifetimeOf(fields: Readonly<Record<string, unknown>>): number {
+  const value = fields['lifetimeMs']
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 1 || value > MAX_LIFETIME_MS)
+    throw refusal('lifetimeMs', `a whole number from 1 to ${MAX_LIFETIME_MS}`, value)
   return value
 }
 

@@ -14,14 +14,7 @@ import { makeNodeIdentity, openNodeIdentity } from './node-identity.ts'
 import { nextSequence, parseReferenceRecord, signReferenceRecord } from './reference-record.ts'
 import { RendezvousKeys } from './rendezvous-key.ts'
 import { proveRequest, RequestVerifier } from './request-proof.ts'
-import {
-  formatInvite,
-  openSwarmKey,
-  parseInvite,
-  readSwarmKey,
-  swarmIdOf,
-  type SwarmKey,
-} from './swarm-key.ts'
+import { openSwarmKey, readSwarmKey, swarmIdOf, type SwarmKey } from './swarm-key.ts'
 
 const key = randomBytes(32) as SwarmKey
 const otherKey = randomBytes(32) as SwarmKey
@@ -50,16 +43,6 @@ test('a key file with anything but 64 hex digits is refused', async (t) => {
     await assert.rejects(readSwarmKey(join(dir, 'key')), { code: 'SWARM_KEY_INVALID' })
   }
   await assert.rejects(readSwarmKey(join(dir, 'none')), { code: 'SWARM_KEY_INVALID' })
-})
-
-test('an invite carries the key, and one wrong character is noticed', () => {
-  const invite = formatInvite(key)
-  assert.deepEqual(parseInvite(` ${invite}\n`), key)
-  const at = 10
-  const wrong = invite.slice(0, at) + (invite[at] === 'A' ? 'B' : 'A') + invite.slice(at + 1)
-  for (const line of [wrong, invite.slice(0, -1), `x${invite}`, '', 'dd1-']) {
-    assert.throws(() => parseInvite(line), { code: 'INVITE_INVALID' })
-  }
 })
 
 test('rendezvous keys differ by swarm, kind and subject, and tell nothing of them', () => {

@@ -67,37 +67,6 @@ export function deriveKey(key: SwarmKey, label: string): Buffer {
   return createHmac('sha256', key).update(label).digest()
 }
 
-const INVITE_PREFIX = 'dd1-'
-const CHECKSUM_BYTES = 4
-
-/** One line that lets its reader join: the key and a checksum. Whoever reads it is a member. */
-export function formatInvite(key: SwarmKey): string {
-  return INVITE_PREFIX + Buffer.concat([key, checksum(key)]).toString('base64url')
-}
-
-/** @throws OperationError INVITE_INVALID */
-export function parseInvite(line: string): SwarmKey {
-  const text = line.trim()
-  const bytes = Buffer.from(text.slice(INVITE_PREFIX.length), 'base64url')
-  const key = bytes.subarray(0, KEY_BYTES)
-  const isWhole = text.startsWith(INVITE_PREFIX) && bytes.length === KEY_BYTES + CHECKSUM_BYTES
-  if (!isWhole || !bytes.subarray(KEY_BYTES).equals(checksum(key))) {
-    throw new OperationError(
-      'INVITE_INVALID',
-      `wanted a whole line that begins with ${INVITE_PREFIX}, found ${text.length} characters`,
-    )
-  }
-  return Buffer.from(key) as SwarmKey
-}
-
-function checksum(key: Uint8Array): Buffer {
-  return createHash('sha256')
-    .update('dd1/invite\0')
-    .update(key)
-    .digest()
-    .subarray(0, CHECKSUM_BYTES)
-}
-
 async function readKeyFile(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')

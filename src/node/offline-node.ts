@@ -1,7 +1,6 @@
 import type { Config } from '../config/options.ts'
 import type { NodeOperations } from '../control/control-protocol.ts'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
-import { formatInvite, swarmIdOf, type SwarmKey } from '../membership/swarm-key.ts'
 import type { Log } from '../telemetry/log.ts'
 import { BlobTorrents } from '../transfer/blob-torrents.ts'
 import { ContentAccess } from '../transfer/content-access.ts'
@@ -9,6 +8,7 @@ import { ImageRegister } from '../transfer/image-register.ts'
 import { ImageSeeder } from '../transfer/image-seeder.ts'
 import { openHoldings } from './holdings.ts'
 import { importOperation, torrentOperation } from './image-operations.ts'
+import { swarmOperations } from './swarm-operations.ts'
 
 /** What works on a data directory while no node runs on it. */
 export interface OfflineNode extends AsyncDisposable {
@@ -53,15 +53,5 @@ export async function openOffline(config: Config, { log }: { log: Log }): Promis
       ...swarmOperations(swarmKey),
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
-  }
-}
-
-/** What the swarm's key says of it. */
-export function swarmOperations(
-  swarmKey: SwarmKey,
-): Pick<NodeOperations, 'swarmId' | 'swarmInvite'> {
-  return {
-    swarmId: async () => ({ swarmId: swarmIdOf(swarmKey) }),
-    swarmInvite: async () => ({ invite: formatInvite(swarmKey) }),
   }
 }

@@ -204,7 +204,7 @@ export class PeerClient implements Disposable {
 }
 
 /** Connections of an agent, each handed over when its other side has proven who it is. */
-function dialThrough(channel: SecureChannel): Agent['createConnection'] {
+export function dialThrough(channel: SecureChannel): Agent['createConnection'] {
   return ({ host, port }, onConnected) => {
     const address = { host: host ?? '', port: Number(port) }
     const socket = channel.dial(address, (error) => onConnected?.(error ?? null, socket))

@@ -12,6 +12,7 @@ import { isDigest, type Digest } from '../oci/digest.ts'
  *   /dd/1/metainfo    the torrent of this digest        { digest } → bencode { r: record, i: info dictionary }
  *   /dd/1/blob        a small blob in one answer        { digest } → its bytes
  *   /dd/1/warm        pull these images                 WarmOrder → one WarmReport a line
+ *   /dd/1/join        let me in                         {} → { swarmKey }, to guests with a ticket and nobody else
  */
 export const PEER_ROUTES = {
   hello: '/dd/1/hello',
@@ -20,6 +21,7 @@ export const PEER_ROUTES = {
   metainfo: '/dd/1/metainfo',
   blob: '/dd/1/blob',
   warm: '/dd/1/warm',
+  join: '/dd/1/join',
 } as const
 
 export const MAX_DIGESTS_PER_QUESTION = 256

@@ -10,6 +10,7 @@ import { pipeline } from 'node:stream/promises'
 
 import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
 import type { RequestVerifier } from '../membership/request-proof.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import {
@@ -34,6 +35,8 @@ export interface PeerHandlers {
   metainfo(digest: Digest): Promise<Uint8Array | undefined>
   blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined>
   warm(order: WarmOrder, options: { signal: AbortSignal }): AsyncIterable<WarmReport>
+  /** the swarm key for who has this ticket, where it is honoured */
+  join(ticketId: string): Promise<SwarmKey | undefined>
   /** takes over a socket on which BitTorrent begins; nothing was read from it */
   bitTorrent(socket: Socket): void
 }
@@ -164,7 +167,8 @@ export class PeerServer implements AsyncDisposable {
       return
     }
     socket.unshift(first)
-    if (first[0] !== BITTORRENT_FIRST_BYTE) {
+    const isGuest = this.#options.channel?.guestAt(socket) !== undefined
+    if (first[0] !== BITTORRENT_FIRST_BYTE || isGuest) {
       this.#http.emit('connection', socket)
       return
     }
@@ -191,6 +195,8 @@ export class PeerServer implements AsyncDisposable {
   async #answer(request: IncomingMessage, signal: AbortSignal): Promise<Answer | undefined> {
     const { method = '', url = '' } = request
     const body = await readBody(request)
+    const ticketId = this.#options.channel?.guestAt(request.socket)
+    if (ticketId !== undefined) return this.#admit(ticketId, url)
     this.#options.verifier.verify({ method, path: url, body }, request.headers.authorization)
     const question: unknown = body.length === 0 ? {} : JSON.parse(body.toString())
     const { handlers } = this.#options
@@ -221,6 +227,14 @@ export class PeerServer implements AsyncDisposable {
       default:
         return undefined
     }
+  }
+
+  /** A guest has one thing to ask for. */
+  async #admit(ticketId: string, url: string): Promise<Answer | undefined> {
+    const isAsking = url === PEER_ROUTES.join
+    const key = isAsking ? await this.#options.handlers.join(ticketId) : undefined
+    this.#log.info({ ticket: ticketId, admitted: key !== undefined }, 'a guest came with an invite')
+    return key && jsonAnswer({ swarmKey: key.toString('hex') })
   }
 
   /** In a closed swarm nobody can say hello as somebody else. */

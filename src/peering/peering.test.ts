@@ -14,7 +14,7 @@ import { PeerClient } from './peer-client.ts'
 import { PeerDirectory } from './peer-directory.ts'
 import type { NodeHello, WarmOrder, WarmReport } from './peer-messages.ts'
 import { PeerServer, type PeerHandlers } from './peer-server.ts'
-import { SecureChannel } from './secure-channel.ts'
+import { memberSecret, SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
 const digest = digestOf('x')
@@ -97,7 +97,7 @@ test('a node that is not there is said to be unreachable', async () => {
 
 for (const [kind, channel] of [
   ['open', undefined],
-  ['closed', new SecureChannel({ swarmKey: key, identity })],
+  ['closed', new SecureChannel({ secret: memberSecret(key), identity })],
 ] as const) {
   test(`garbage on the peer port of ${kind} swarms ends connections, never the server; BitTorrent is handed on`, async (t) => {
     const random = new SeededRandom(Date.now())
@@ -135,7 +135,7 @@ for (const [kind, channel] of [
 
 test('in a closed swarm nobody says hello as somebody else, and nobody else answers', async () => {
   const channelOf = (who = makeNodeIdentity()) =>
-    new SecureChannel({ swarmKey: key, identity: who })
+    new SecureChannel({ secret: memberSecret(key), identity: who })
   await using server = await startServer({}, channelOf())
   const to = { host: '127.0.0.1', port: server.port }
   using liar = new PeerClient(key, channelOf())
@@ -193,6 +193,7 @@ function startServer(
       yield { ...report, state: 'moving' as const }
       yield { ...report, state: 'done' as const }
     },
+    join: async () => undefined,
     bitTorrent: (socket) => void socket.destroy(),
     ...changes,
   }

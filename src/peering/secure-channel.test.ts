@@ -15,7 +15,7 @@ import {
 import { makeNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
 import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
-import { SecureChannel } from './secure-channel.ts'
+import { memberSecret, SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
 const SECRET = 'what members tell each other'
@@ -36,7 +36,10 @@ test('members of one swarm speak, each knows who the other is, and nobody on the
 
 test('who has another key is told nothing, on either side', async (t) => {
   const { port, opened } = await listen(t, channelOf())
-  await assert.rejects(dialled(port, { swarmKey: randomBytes(32) as SwarmKey }), /alert|socket/)
+  await assert.rejects(
+    dialled(port, { secret: memberSecret(randomBytes(32) as SwarmKey) }),
+    /alert|socket/,
+  )
   assert.deepEqual(opened, [])
 })
 
@@ -148,7 +151,7 @@ test('who never proves anything is not waited for', async (t) => {
 })
 
 function channelOf(options: Partial<ConstructorParameters<typeof SecureChannel>[0]> = {}) {
-  return new SecureChannel({ swarmKey: key, identity: makeNodeIdentity(), ...options })
+  return new SecureChannel({ secret: memberSecret(key), identity: makeNodeIdentity(), ...options })
 }
 
 /** Connects, and waits until the other side has proven who it is. @throws what it fails with */

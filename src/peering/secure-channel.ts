@@ -14,11 +14,25 @@ import type { NodeIdentity } from '../membership/node-identity.ts'
 import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
 import { introduce, meet } from './channel-identity.ts'
 
+/** What both ends know before they meet: a pre-shared key, and a name for it that tells nothing of it. */
+export interface ChannelSecret {
+  readonly name: string
+  readonly key: Buffer
+}
+
 interface SecureChannelOptions {
-  readonly swarmKey: SwarmKey
+  readonly secret: ChannelSecret
   readonly identity: NodeIdentity
   /** whether this node has to do with a member, by its node id; with all of them by default */
   readonly isWelcome?: (nodeId: string) => boolean
+  /** the key of a ticket, by its id: who has one may connect too, as a guest */
+  readonly ticketKey?: (id: string) => Buffer | undefined
+}
+
+/** What members of a swarm know. */
+export function memberSecret(swarmKey: SwarmKey): ChannelSecret {
+  const name = deriveKey(swarmKey, 'dd1/tls-identity\0').toString('hex', 0, 16)
+  return { name, key: deriveKey(swarmKey, 'dd1/tls\0') }
 }
 
 interface Address {
@@ -49,26 +63,35 @@ const CONTEXT: SecureContextOptions = {
 export class SecureChannel {
   readonly #options: SecureChannelOptions
   readonly #context = createSecureContext(CONTEXT)
-  readonly #keyName: string
-  readonly #psk: Buffer
   readonly #members = new WeakMap<Socket, string>()
+  readonly #guests = new WeakMap<Socket, string>()
 
   constructor(options: SecureChannelOptions) {
     this.#options = options
-    this.#keyName = deriveKey(options.swarmKey, 'dd1/tls-identity\0').toString('hex', 0, 16)
-    this.#psk = deriveKey(options.swarmKey, 'dd1/tls\0')
   }
 
   /** The other side of a connection that came in. @param onOpen called when it has proven the key, and who it is */
   accept(socket: Socket, onOpen: (secure: Socket) => void): void {
+    const { secret, ticketKey } = this.#options
+    let ticketId: string | undefined
     const options: TLSSocketOptions & Pick<TlsOptions, 'pskCallback'> = {
       isServer: true,
       secureContext: this.#context,
-      pskCallback: (_, name) => (name === this.#keyName ? this.#psk : null),
+      pskCallback: (_, name) => {
+        if (name === secret.name) return secret.key
+        ticketId = name
+        return ticketKey?.(name) ?? null
+      },
     }
     const secure = new TLSSocket(socket, options)
     secure.on('error', () => socket.destroy())
-    secure.once('secure', () => this.#meet(secure, 'client', onOpen))
+    secure.once('secure', () => {
+      this.#meet(secure, 'client', (nodeId) => {
+        if (ticketId === undefined) this.#members.set(secure, nodeId)
+        else this.#guests.set(secure, ticketId)
+        onOpen(secure)
+      })
+    })
   }
 
   /**
@@ -76,11 +99,12 @@ export class SecureChannel {
    * @param onReady called when the other side has proven the key, and who it is; with an error where it does not
    */
   dial({ host, port }: Address, onReady: (error?: Error) => void): Socket {
+    const { secret } = this.#options
     const socket = connect({
       host,
       port,
       secureContext: this.#context,
-      pskCallback: () => ({ identity: this.#keyName, psk: this.#psk }),
+      pskCallback: () => ({ identity: secret.name, psk: secret.key }),
     })
     let isSettled = false
     const settle = (error?: Error) => {
@@ -94,7 +118,11 @@ export class SecureChannel {
     socket.once('error', settle)
     socket.once('close', () => settle(notAMember(`${host}:${port}`)))
     socket.once('secureConnect', () => {
-      if (socket.isSessionReused()) this.#meet(socket, 'server', () => settle())
+      if (socket.isSessionReused())
+        this.#meet(socket, 'server', (nodeId) => {
+          this.#members.set(socket, nodeId)
+          settle()
+        })
       else socket.destroy(notAMember(`${host}:${port}`))
     })
     return socket
@@ -105,16 +133,18 @@ export class SecureChannel {
     return this.#members.get(socket)
   }
 
-  #meet(socket: TLSSocket, other: 'client' | 'server', onMet: (socket: Socket) => void): void {
+  /** The id of the ticket of a guest at the other end; undefined for members. */
+  guestAt(socket: Socket): string | undefined {
+    return this.#guests.get(socket)
+  }
+
+  #meet(socket: TLSSocket, other: 'client' | 'server', onMet: (nodeId: string) => void): void {
     const { identity, isWelcome } = this.#options
     introduce(socket, other === 'client' ? 'server' : 'client', identity)
     meet(socket, other, (known) => {
       if (typeof known !== 'string') socket.destroy(known)
       else if (isWelcome?.(known) === false) socket.destroy(unwelcome(known))
-      else {
-        this.#members.set(socket, known)
-        onMet(socket)
-      }
+      else onMet(known)
     })
   }
 }

@@ -39,7 +39,8 @@ export function decodeBlobRecord(bytes: Uint8Array, key: SwarmKey): BlobRecord {
   const [d, l, pl, ih, a] = ['d', 'l', 'pl', 'ih', 'a'].map((name) => fields.get(name))
   if (!isBytes(d, 32) || !isBytes(ih, 20) || !isBytes(a, 32))
     throw invalid('a field is missing or too short')
-  if (!isSize(l) || !isSize(pl) || pl === 0) throw invalid('a length is not a whole number')
+  if (!isSize(l) || !isSize(pl) || pl === 0 || pl > MAX_PIECE_LENGTH)
+    throw invalid('a length is not a whole number')
   const record: BlobRecord = {
     digest: digestFromBytes(d),
     size: l,
@@ -49,6 +50,9 @@ export function decodeBlobRecord(bytes: Uint8Array, key: SwarmKey): BlobRecord {
   if (!timingSafeEqual(a, macOf(record, key))) throw invalid('its MAC is not of this swarm')
   return record
 }
+
+// The MAC covers it as four bytes.
+const MAX_PIECE_LENGTH = 2 ** 32 - 1
 
 function macOf(record: BlobRecord, key: SwarmKey): Buffer {
   const lengths = Buffer.alloc(12)

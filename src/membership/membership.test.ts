@@ -77,6 +77,15 @@ test('a blob record is taken as it was made, and refused when a bit of it or the
   }
 })
 
+test('a blob record with a length beyond what its MAC covers is refused with a code', () => {
+  const record = { digest: digestOf('x'), size: 1, pieceLength: 262_144, infoHash: 'ab'.repeat(20) }
+  const text = encodeBlobRecord(record, key).toString('latin1')
+  for (const length of ['4294967296', '9007199254740991', '-1', '0']) {
+    const bytes = Buffer.from(text.replace('i262144e', `i${length}e`), 'latin1')
+    assert.throws(() => decodeBlobRecord(bytes, key), { code: 'RECORD_INVALID' })
+  }
+})
+
 test('garbage instead of a blob record is refused with a code', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
@@ -129,6 +138,7 @@ test('a request proof is good once, for this request, in this swarm, within a mi
     [request, proof],
     [request, undefined],
     [request, 'Basic eDp5'],
+    [request, proof.replace('DD1 ', 'DD1 0')],
     [request, proveRequest(request, otherKey)],
     [request, proveRequest(request, key, Date.now() - 120_000)],
     [request, proveRequest(request, key, Date.now() + 120_000)],

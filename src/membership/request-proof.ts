@@ -18,7 +18,7 @@ const WINDOW_MS = 60_000
 // More than a node takes in two windows; the oldest is forgotten first, and is then too old anyway. Counted as sizes:
 // for `max` the cache would take room for all of them at once, 8 MB.
 const MAX_NONCES = 200_000
-const PATTERN = /^DD1 (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/
+const PATTERN = /^DD1 ([1-9]\d{0,14})\.([0-9a-f]{32})\.([0-9a-f]{64})$/
 
 /** Proves that a member makes this request now: a MAC over time, nonce, method, path and body. */
 export function proveRequest(

@@ -63,10 +63,17 @@ export function asRecord(value: unknown): Record<string, unknown> | undefined {
     : undefined
 }
 
+/** What was found in place of something, for a message: a few words, however large it is. */
+export function foundText(value: unknown): string {
+  // A stranger's lists nest deeper than JSON.stringify can follow.
+  if (typeof value === 'object' && value !== null)
+    return Array.isArray(value) ? 'a list' : 'an object'
+  return (JSON.stringify(value) ?? 'nothing').slice(0, 100)
+}
+
 function invalid(what: string, wanted: string, found: unknown): OperationError {
-  const text = JSON.stringify(found) ?? 'nothing'
   return new OperationError(
     'MANIFEST_INVALID',
-    `${what}: wanted ${wanted}, found ${text.slice(0, 100)}`,
+    `${what}: wanted ${wanted}, found ${foundText(found)}`,
   )
 }

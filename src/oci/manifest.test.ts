@@ -88,6 +88,17 @@ test('any JSON is read or refused with a code', () => {
   )
 })
 
+test('lists that nest deeper than any stack are refused with a code', () => {
+  const deep = '['.repeat(100_000) + ']'.repeat(100_000)
+  for (const text of [
+    `{"schemaVersion":${deep}}`,
+    `{"schemaVersion":2,"config":{"digest":${deep}}}`,
+    `{"schemaVersion":2,"mediaType":${deep},"config":{}}`,
+  ]) {
+    assert.throws(() => parseManifest(Buffer.from(text)), { code: 'MANIFEST_INVALID' })
+  }
+})
+
 function parse(document: unknown) {
   return parseManifest(Buffer.from(JSON.stringify(document)))
 }

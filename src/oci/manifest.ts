@@ -1,5 +1,5 @@
 import { OperationError } from '../errors.ts'
-import { asRecord, parseDescriptor, type Descriptor } from './descriptor.ts'
+import { asRecord, foundText, parseDescriptor, type Descriptor } from './descriptor.ts'
 import { isImageIndexType, isImageManifestType, MEDIA_TYPES } from './media-types.ts'
 import { hostPlatform, platformMatches, type Platform } from './platform.ts'
 
@@ -34,9 +34,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   const document = asRecord(parseJson(bytes))
   if (!document) throw invalid('wanted a JSON object')
   if (document['schemaVersion'] !== 2) {
-    throw invalid(
-      `wanted schemaVersion 2, found ${JSON.stringify(document['schemaVersion']) ?? 'none'}`,
-    )
+    throw invalid(`wanted schemaVersion 2, found ${foundText(document['schemaVersion'])}`)
   }
   const isIndex = Array.isArray(document['manifests'])
   const isImage = document['config'] !== undefined || Array.isArray(document['layers'])
@@ -107,7 +105,7 @@ function mediaTypeOf(document: Record<string, unknown>, isIndex: boolean): strin
     typeof stated === 'string' && (isIndex ? isImageIndexType : isImageManifestType)(stated)
   if (!fits) {
     const wanted = isIndex ? 'an image index type' : 'an image manifest type'
-    throw invalid(`mediaType: wanted ${wanted}, found ${JSON.stringify(stated).slice(0, 100)}`)
+    throw invalid(`mediaType: wanted ${wanted}, found ${foundText(stated)}`)
   }
   return stated
 }

@@ -91,3 +91,10 @@ test('any text is read or refused with a code, and what is read reads back the s
     { numRuns: 2000 },
   )
 })
+
+test('a name of any length is refused at once', () => {
+  const startedMs = performance.now()
+  for (const part of ['local/', 'node/n/', 'a', 'a/', ':', '@'])
+    assert.throws(() => parseReference(part.repeat(100_000)), { code: 'REFERENCE_INVALID' })
+  assert.ok(performance.now() - startedMs < 1000)
+})

@@ -24,6 +24,8 @@ const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
 const HOST =
   /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(?::\d{1,5})?$/
 const MAX_NAME_LENGTH = 255
+// local/, node/<name>/, a name, a tag and a digest; what is longer would take long to read, and is refused anyway
+const MAX_TEXT_LENGTH = 1024
 const DEFAULT_REGISTRY = 'docker.io'
 
 /** Whether `name` is a repository name by the spec's grammar. */
@@ -47,6 +49,7 @@ export function parseReference(
   text: string,
   { doors = [] }: { doors?: readonly string[] } = {},
 ): Reference {
+  if (text.length > MAX_TEXT_LENGTH) throw invalid(text, `it has ${text.length} characters`)
   const at = text.indexOf('@')
   const named = at < 0 ? text : text.slice(0, at)
   const digest = at < 0 ? undefined : parseDigest(text.slice(at + 1))

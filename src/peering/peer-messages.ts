@@ -29,6 +29,9 @@ export const MAX_NAMES_PER_QUESTION = 64
 /** Larger blobs move as torrents; a manifest, at most 4 MiB, always moves whole. */
 export const MAX_WHOLE_BLOB_BYTES = 4 * 1024 * 1024
 
+// What is said is shown on terminals and kept as UTF-8: no control characters, no halves of characters.
+const UNPRINTABLE = /[\p{Cc}\p{Cs}]/gu
+
 /** How a node introduces itself. */
 export interface NodeHello {
   readonly nodeId: string
@@ -73,7 +76,7 @@ export interface WarmReport {
 /** @throws OperationError MESSAGE_INVALID */
 export function parseHello(value: unknown): NodeHello {
   const { nodeId, nodeName, version, peerPort } = fieldsOf(value, 'hello')
-  if (typeof nodeId !== 'string' || !/^[0-9a-f]{64}$/.test(nodeId)) throw invalid('hello: nodeId')
+  if (!isNodeId(nodeId)) throw invalid('hello: nodeId')
   if (
     typeof peerPort !== 'number' ||
     !Number.isInteger(peerPort) ||
@@ -142,7 +145,7 @@ export function parseRecordList(value: unknown): unknown[] {
 /** @throws OperationError MESSAGE_INVALID */
 export function parseWarmOrder(value: unknown): WarmOrder {
   const { nodeId, references, load, parallel } = fieldsOf(value, 'order')
-  if (typeof nodeId !== 'string') throw invalid('order: nodeId')
+  if (!isNodeId(nodeId)) throw invalid('order: nodeId')
   if (!isCount(parallel) || parallel < 1 || parallel > 64) throw invalid('order: parallel, 1 to 64')
   return {
     nodeId,
@@ -174,7 +177,9 @@ export function parseWarmReport(value: unknown): WarmReport {
     done,
     bytes: { store, peers, upstream },
     loaded: loaded === true,
-    ...(typeof message === 'string' && { message: message.slice(0, 1000) }),
+    ...(typeof message === 'string' && {
+      message: message.slice(0, 1000).replaceAll(UNPRINTABLE, '\ufffd'),
+    }),
   }
 }
 
@@ -186,10 +191,13 @@ function parseTexts(value: unknown, what: string): string[] {
 }
 
 function parseText(value: unknown, what: string, maxLength: number): string {
-  // Names are shown on terminals: no control characters.
-  if (typeof value !== 'string' || value.length > maxLength || /\p{Cc}/u.test(value))
+  if (typeof value !== 'string' || value.length > maxLength || value.search(UNPRINTABLE) >= 0)
     throw invalid(what)
   return value
+}
+
+function isNodeId(value: unknown): value is string {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
 }
 
 function fieldsOf(value: unknown, what: string): Record<string, unknown> {

@@ -18,11 +18,12 @@ const END = 0x65
 const COLON = 0x3a
 // BEP 3: no leading zeros, no minus zero
 const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,15})$/
+const PRINTABLE = /^[ -~]*$/
 const LENGTH = /^(?:0|[1-9]\d{0,7})$/
 
 /**
  * Decodes what a stranger sent, strictly (BEP 3), and before any library does: the usual decoder runs out of
- * memory on a length below zero (`l-3:e`) and takes `__proto__` for a key like others. Never throws.
+ * memory on a length below zero (`l-3:e`) and takes `__proto__` for a key like others. Keys are ASCII. Never throws.
  * @returns undefined for whatever is not one whole bencoded value
  */
 export function decodeBencode(
@@ -114,7 +115,8 @@ class Reader {
     const key = this.#byteString()
     if (key.length > MAX_KEY_BYTES) throw new RangeError('a long key')
     const text = key.toString('latin1')
-    if (text === '__proto__') throw new RangeError('a key that is none')
+    // Other decoders read UTF-8, swallow a byte order mark, and so find another key than the one that was checked.
+    if (!PRINTABLE.test(text) || text === '__proto__') throw new RangeError('a key that is none')
     return text
   }
 

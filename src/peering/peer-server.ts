@@ -13,6 +13,7 @@ import type { RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
+import { ConnectionLimits, MAX_CONNECTIONS } from './connection-limits.ts'
 import {
   parseDigestQuestion,
   parseDigests,
@@ -62,8 +63,6 @@ interface Answer {
 // BEP 3: a handshake begins with the length of its protocol's name
 const BITTORRENT_FIRST_BYTE = 19
 const FIRST_BYTE_TIMEOUT_MS = 10_000
-const MAX_CONNECTIONS = 2048
-const MAX_CONNECTIONS_PER_HOST = 512
 const MAX_BODY_BYTES = 256 * 1024
 
 /** The one TCP port for peers: tells BitTorrent from questions by the first byte, and proves who asks. */
@@ -72,8 +71,7 @@ export class PeerServer implements AsyncDisposable {
   readonly #front: NetServer
   readonly #http: Server
   readonly #log: Log
-  readonly #sockets = new Set<Socket>()
-  readonly #socketsByHost = new Map<string, number>()
+  readonly #limits = new ConnectionLimits()
 
   private constructor(options: PeerServerOptions) {
     this.#options = options
@@ -100,7 +98,7 @@ export class PeerServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
+    this.#limits.closeAll()
     if (this.#front.listening) await new Promise((done) => this.#front.close(done))
     this.#http.closeAllConnections()
   }
@@ -122,22 +120,18 @@ export class PeerServer implements AsyncDisposable {
   }
 
   #onConnection(socket: Socket): void {
-    const host = socket.remoteAddress ?? ''
-    const count = (this.#socketsByHost.get(host) ?? 0) + 1
     socket.on('error', () => {})
-    if (host === '' || count > MAX_CONNECTIONS_PER_HOST) {
+    if (!this.#limits.admit(socket)) {
       socket.destroy()
       return
     }
-    this.#sockets.add(socket)
-    this.#socketsByHost.set(host, count)
-    socket.once('close', () => this.#onClose(socket, host))
     // a stranger is told nothing, and has no time
     const timer = setTimeout(() => socket.destroy(), FIRST_BYTE_TIMEOUT_MS)
     socket.once('close', () => clearTimeout(timer))
     this.#open(socket, (opened) => {
       opened.once('readable', () => {
         clearTimeout(timer)
+        this.#limits.onProven(socket)
         this.#route(opened)
       })
     })
@@ -151,13 +145,6 @@ export class PeerServer implements AsyncDisposable {
       return
     }
     channel.accept(socket, onOpen)
-  }
-
-  #onClose(socket: Socket, host: string): void {
-    this.#sockets.delete(socket)
-    const left = (this.#socketsByHost.get(host) ?? 1) - 1
-    if (left > 0) this.#socketsByHost.set(host, left)
-    else this.#socketsByHost.delete(host)
   }
 
   #route(socket: Socket): void {

@@ -135,6 +135,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     nodeName: config.nodeName,
     version: VERSION,
     peerPort,
+    ...(status.holds && { holds: status.holds }),
   })
 
   // Registries, and who may have what they gave.

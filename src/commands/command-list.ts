@@ -251,6 +251,13 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
         load: async () => (await import('./swarm.ts')).swarmInvite,
       },
       {
+        usage: 'members',
+        summary:
+          'show who is in the swarm, this node first: where, what it holds, when it was seen',
+        group: MEET,
+        load: async () => (await import('./members.ts')).members,
+      },
+      {
         usage: 'join <invite>',
         summary: 'join the swarm that the invite is from',
         group: MEET,

@@ -269,6 +269,41 @@ async function startRegistry(t: TestContext): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
+test('swarm members shows this node first, and what each of them holds', async (t) => {
+  const peer: PeerStatus = {
+    nodeId: 'cd'.repeat(32),
+    nodeName: 'web-1',
+    address: '10.0.0.1:6881',
+    version: '0.1.0',
+    state: 'member',
+    seenAtMs: Date.now() + 60_000,
+    bytes: { from: 3 * MIB, to: 0 },
+    badPieces: 0,
+    holds: { blobs: 7, bytes: 5 * MIB },
+  }
+  const silent: PeerStatus = { ...peer, nodeName: 'web\u001b[2J', state: 'banned' }
+  const { holds: _, ...uncounted } = silent
+  const given = {
+    status: () => Promise.resolve(nodeStatus),
+    peers: () => Promise.resolve({ peers: [peer, uncounted] }),
+  }
+  const said = await ask(t, ['swarm', 'members'], given)
+  assert.equal(
+    said.stdout,
+    'NODE     ID            ADDRESS        VERSION         HOLDS      SEEN  STATE\n' +
+      'laptop   abababababab                 0.1.0    2.0 MiB in 1            this node\n' +
+      'web-1    cdcdcdcdcdcd  10.0.0.1:6881  0.1.0    5.0 MiB in 7  0 ms ago  member\n' +
+      'web?[2J  cdcdcdcdcdcd  10.0.0.1:6881  0.1.0                  0 ms ago  banned\n',
+  )
+  const json = JSON.parse((await ask(t, ['swarm', 'members', '--json'], given)).stdout) as {
+    members: object[]
+  }
+  assert.deepEqual(
+    json.members.map((member) => Object.keys(member).length),
+    [6, 7, 6],
+  )
+})
+
 test('status shows the node, what moves, and what failed last', async (t) => {
   const registry = await startRegistry(t)
   const status = () => Promise.resolve({ ...nodeStatus, registry })

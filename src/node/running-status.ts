@@ -74,6 +74,8 @@ export class RunningStatus implements StatusSource {
   /** The node is open: it is ready from now on. */
   open(parts: OpenParts): void {
     this.#parts = parts
+    // so that the first hello can say what is here
+    this.#countBlobs().catch(() => undefined)
   }
 
   isReady(): boolean {
@@ -152,6 +154,14 @@ export class RunningStatus implements StatusSource {
 
   async peers(): Promise<PeerStatus[]> {
     return this.#options.directory.all().map(peerStatus)
+  }
+
+  /** Whole blobs here, as they were counted last; undefined until then. */
+  get holds(): { blobs: number; bytes: number } | undefined {
+    // counted for the next time; a store that cannot be read has its own way to say so
+    this.#countBlobs().catch(() => undefined)
+    const { count: blobs, bytes, atMs } = this.#blobs
+    return atMs === 0 ? undefined : { blobs, bytes }
   }
 
   async transfers(): Promise<TransferStatus[]> {
@@ -238,8 +248,8 @@ async function countBlobs(store: BlobStore): Promise<{ count: number; bytes: num
 }
 
 function peerStatus(peer: KnownPeer): PeerStatus {
-  const { nodeId, nodeName, host, peerPort, version, seenAtMs, bytesFrom, bytesTo, badPieces } =
-    peer
+  const { nodeId, nodeName, host, peerPort, version, seenAtMs, bytesFrom, bytesTo } = peer
+  const { badPieces, holds } = peer
   const isBanned = peer.bannedUntilMs > Date.now()
   return {
     nodeId,
@@ -250,6 +260,7 @@ function peerStatus(peer: KnownPeer): PeerStatus {
     address: `${host}:${peerPort}`,
     state: isBanned ? 'banned' : 'member',
     bytes: { from: bytesFrom, to: bytesTo },
+    ...(holds && { holds }),
     ...(peer.banReason !== undefined && { reason: peer.banReason }),
   }
 }

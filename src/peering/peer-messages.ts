@@ -39,6 +39,8 @@ export interface NodeHello {
   readonly version: string
   /** where it takes connections, at the address it is seen from */
   readonly peerPort: number
+  /** whole blobs in its store, and their bytes; once they are counted */
+  readonly holds?: { readonly blobs: number; readonly bytes: number }
 }
 
 /** A blob that a node has, or has begun to have. */
@@ -75,7 +77,7 @@ export interface WarmReport {
 
 /** @throws OperationError MESSAGE_INVALID */
 export function parseHello(value: unknown): NodeHello {
-  const { nodeId, nodeName, version, peerPort } = fieldsOf(value, 'hello')
+  const { nodeId, nodeName, version, peerPort, holds } = fieldsOf(value, 'hello')
   if (!isNodeId(nodeId)) throw invalid('hello: nodeId')
   if (
     typeof peerPort !== 'number' ||
@@ -90,7 +92,14 @@ export function parseHello(value: unknown): NodeHello {
     nodeName: parseText(nodeName, 'hello: nodeName', 253),
     version: parseText(version, 'hello: version', 64),
     peerPort,
+    ...(holds !== undefined && { holds: parseHolds(holds) }),
   }
+}
+
+function parseHolds(value: unknown): { blobs: number; bytes: number } {
+  const { blobs, bytes } = fieldsOf(value, 'hello: holds')
+  if (!isCount(blobs) || !isCount(bytes)) throw invalid('hello: holds')
+  return { blobs, bytes }
 }
 
 /** @throws OperationError MESSAGE_INVALID */

@@ -77,6 +77,8 @@ export interface PeerStatus {
   /** bytes had from it and given to it */
   readonly bytes: { readonly from: number; readonly to: number }
   readonly badPieces: number
+  /** whole blobs there, and their bytes, as it said last */
+  readonly holds?: { readonly blobs: number; readonly bytes: number }
   /** why it is banned */
   readonly reason?: string
 }

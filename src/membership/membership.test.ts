@@ -129,6 +129,14 @@ test('a reference record from next week is refused, sequences never go back', ()
   assert.equal(nextSequence(5000, 1000), 5001)
 })
 
+test('a reference record of a node whose name cannot be shown or kept is refused', () => {
+  for (const nodeName of ['\x1b[2J', 'a\nb', '\ud800', 'x'.repeat(254)]) {
+    const identity = makeNodeIdentity()
+    const record = signReferenceRecord({ ...fields(), nodeName }, { identity, swarmKey: key })
+    assert.throws(() => parseReferenceRecord(record, { swarmKey: key }), { code: 'RECORD_INVALID' })
+  }
+})
+
 test('a request proof is good once, for this request, in this swarm, within a minute', () => {
   const request = { method: 'POST', path: '/dd/1/warm', body: Buffer.from('{}') }
   const verifier = new RequestVerifier(key)

@@ -154,9 +154,9 @@ function isCanonical(name: string): boolean {
   }
 }
 
-/** Names are shown on terminals: no control characters. */
+/** Names are shown on terminals and kept as UTF-8: no control characters, no halves of characters. */
 function isShown(nodeName: string): boolean {
-  return nodeName.length <= MAX_NODE_NAME_LENGTH && !/\p{Cc}/u.test(nodeName)
+  return nodeName.length <= MAX_NODE_NAME_LENGTH && !/[\p{Cc}\p{Cs}]/u.test(nodeName)
 }
 
 function isHex(value: unknown, length: number): value is string {

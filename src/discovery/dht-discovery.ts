@@ -1,5 +1,5 @@
 /**
- * Meeting on a DHT (BEP 5): the swarm's own one, where every datagram carries a MAC, or the open one.
+ * Meeting on a DHT (BEP 5): the swarm's own one, where every datagram is sealed, or the open one.
  *
  *   findPeers ─▶ Lookups   ─▶ dht.lookup          first answers at once, the end when the 20 closest have answered
  *   announce  ─▶ Announcer   ─▶ dht.announce        again when somebody new may be asked
@@ -8,27 +8,32 @@
  * In a closed swarm a node that is asked for a key it keeps answers "me" (0.0.0.0 and its port), so that it
  * is found before its announce has arrived anywhere; who asks puts in the address that the answer came from.
  */
-import DHT, { type DhtNode, type DhtPeer, type DhtSource } from 'bittorrent-dht'
+import type DHT from 'bittorrent-dht'
+import type { DhtNode, DhtPeer, DhtSource } from 'bittorrent-dht'
 import { LRUCache } from 'lru-cache'
 
 import { messageOf } from '../errors.ts'
 import type { RendezvousKey } from '../membership/rendezvous-key.ts'
-import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
 import { abortable } from '../support/deadline.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { AnnouncedPeers } from './announced-peers.ts'
 import { Announcer } from './announcer.ts'
+import { makeBoundedDht } from './bounded-dht.ts'
 import { ContactKeeper } from './contact-keeper.ts'
 import { CLOSED_TUNING, PUBLIC_TUNING, type DhtTuning } from './dht-tuning.ts'
 import type { Discovery, DiscoveryStats, PeerAddress } from './discovery.ts'
-import { GuardedSocket } from './guarded-socket.ts'
+import { GuardedSocket, type GuardedSocketOptions } from './guarded-socket.ts'
 import { Lookups } from './lookups.ts'
-import { boundReplies, maxReplyBytes } from './reply-bound.ts'
+import { MAX_MEMBER_MESSAGE_BYTES } from './member-envelope.ts'
+import { maxReplyBytes } from './reply-bound.ts'
 import type { SavedNodes } from './saved-nodes.ts'
+import { DatagramSeal } from './sealed-datagram.ts'
 import { SourceLimit } from './source-limit.ts'
 
 interface DhtDiscoveryOptions {
   readonly swarmKey: SwarmKey
+  /** closed swarm: keys whose datagrams are taken as well, while the swarm changes its key */
+  readonly alsoAccept?: readonly SwarmKey[] | undefined
   /** plain BEP 5 with everybody, rather than only with those who have the key */
   readonly isPublic: boolean
   /** the peer port, TCP and UDP; 0 picks a free one */
@@ -41,23 +46,16 @@ interface DhtDiscoveryOptions {
   readonly tuning?: Partial<DhtTuning>
 }
 
-const MAX_LOOKUP_TABLES = 64
 const HOUSEKEEPING_MS = 5 * 60_000
 // A table this small is the whole swarm: whoever joins it is asked for every key.
 const SMALL_TABLE = 20
 const NEWCOMER_DEBOUNCE_MS = 100
+const SECOND_MEETING_MS = 1_000
 const MAX_MET = 4096
-const MAX_PEERS_PER_KEY = 500
-// Three times the announce interval, as long as most of mainline.
-const PEER_BOUNDS = {
-  maxAgeMs: 30 * 60_000,
-  maxPeers: 200_000,
-  maxPeersPerKey: MAX_PEERS_PER_KEY,
+const STRANGER_PINGS = {
+  perSource: { perSecond: 0.1, burst: 1 },
+  all: { perSecond: 20, burst: 100 },
 }
-const MAX_PEERS_PER_PUBLIC_HOST = 32
-// BEP 5: the 8 closest. A closed swarm gives what fits, for fewer rounds.
-const MAX_PUBLIC_NODES = 8
-const MAX_NODES = 20
 const MYSELF = '0.0.0.0'
 
 /** The one user of bittorrent-dht. Peers come from whoever is asked: hints, as everywhere. */
@@ -73,6 +71,7 @@ export class DhtDiscovery implements Discovery {
   readonly #closing = new AbortController()
   readonly #housekeeping: NodeJS.Timeout
   #newcomerTimer: NodeJS.Timeout | undefined
+  #secondMeeting: NodeJS.Timeout | undefined
   #isFilled = false
   #closed: Promise<void> | undefined
 
@@ -102,20 +101,15 @@ export class DhtDiscovery implements Discovery {
    * @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE
    */
   static async open(options: DhtDiscoveryOptions): Promise<DhtDiscovery> {
-    const { swarmKey, isPublic, port, host, log = silentLog } = options
-    const tuning = { ...(isPublic ? PUBLIC_TUNING : CLOSED_TUNING), ...options.tuning }
+    const { port, host, log = silentLog } = options
+    const tuning = { ...(options.isPublic ? PUBLIC_TUNING : CLOSED_TUNING), ...options.tuning }
     const savedNodes = (await options.savedNodes?.load()) ?? []
     const socket = await GuardedSocket.open({
       port,
       host,
       log,
-      ...(isPublic
-        ? { limits: limitsOf(tuning), maxReplyBytes }
-        : {
-            macKey: deriveKey(swarmKey, 'dd1/dht\0'),
-            maxReplyBytes: ({ bytes }: { bytes: number }) =>
-              maxReplyBytes({ bytes, isKnown: true }),
-          }),
+      limits: limitsOf(tuning),
+      ...(options.isPublic ? openRules() : closedRules(options)),
     })
     return new DhtDiscovery(socket, options, { tuning, savedNodes })
   }
@@ -165,29 +159,14 @@ export class DhtDiscovery implements Discovery {
     await this.#closed
   }
 
-  #makeDht({ timeoutMs, concurrency }: DhtTuning): DHT {
-    const dht = new DHT({
-      socket: this.#socket,
-      bootstrap: false,
-      timeout: timeoutMs,
-      concurrency,
-      maxTables: MAX_LOOKUP_TABLES,
-      maxValues: 1,
-    })
+  #makeDht(tuning: DhtTuning): DHT {
     const { isPublic } = this.#options
-    const { _peers: unbounded } = dht
-    unbounded.destroy()
-    const maxPeersPerHost = isPublic ? MAX_PEERS_PER_PUBLIC_HOST : MAX_PEERS_PER_KEY
-    Object.assign(dht, { _peers: new AnnouncedPeers({ ...PEER_BOUNDS, maxPeersPerHost }) })
-    const { _rpc: rpc } = dht
-    const maxNodes = isPublic ? MAX_PUBLIC_NODES : MAX_NODES
-    boundReplies(rpc, {
-      maxNodes,
-      budgetBytes: () => this.#socket.replyBudget ?? 0,
-      closestNodes: (key) => dht.nodes.closest(key, maxNodes),
+    return makeBoundedDht({
+      socket: this.#socket,
+      isPublic,
+      tuning,
       myselfAt: (key) => (!isPublic && this.#announcer.has(key) ? [this.#compactSelf()] : []),
     })
-    return dht
   }
 
   #makeAnnouncer({ announcesPerSecond }: DhtTuning): Announcer {
@@ -275,6 +254,7 @@ export class DhtDiscovery implements Discovery {
     this.#isFilled = true
     this.#keeper.onFilled()
     this.#meetNeighbours()
+    if (this.#options.isPublic) this.#meetAgainSoon()
     this.#announcer.announceAll()
   }
 
@@ -288,6 +268,14 @@ export class DhtDiscovery implements Discovery {
   /** A lookup of our own id: finds the nodes around it, and lets them find us. */
   #meetNeighbours(): void {
     this.#dht.lookup(this.#dht.nodeId.toString('hex'), () => {})
+  }
+
+  /** A stranger is told of few nodes; who was pinged and has answered of as many as fit. */
+  #meetAgainSoon(): void {
+    clearTimeout(this.#secondMeeting)
+    this.#secondMeeting = setTimeout(() => {
+      if (this.#isFilled) this.#meetNeighbours()
+    }, SECOND_MEETING_MS)
   }
 
   #announceToNewcomers(): void {
@@ -331,11 +319,31 @@ export class DhtDiscovery implements Discovery {
     this.#keeper.close()
     clearInterval(this.#housekeeping)
     clearTimeout(this.#newcomerTimer)
+    clearTimeout(this.#secondMeeting)
     this.#lookups.close()
     const nodes = this.#dht.nodes.toArray()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#dht.destroy(resolve)
     await Promise.all([promise, this.#saveNodes(nodes)])
+  }
+}
+
+function openRules(): Pick<GuardedSocketOptions, 'maxReplyBytes' | 'strangerPings'> {
+  return { maxReplyBytes, strangerPings: new SourceLimit(STRANGER_PINGS) }
+}
+
+/** What the socket asks of a datagram, and gives for it, in a closed swarm. */
+function closedRules({
+  swarmKey,
+  alsoAccept = [],
+}: Pick<DhtDiscoveryOptions, 'swarmKey' | 'alsoAccept'>): Pick<
+  GuardedSocketOptions,
+  'maxReplyBytes' | 'seal'
+> {
+  return {
+    seal: new DatagramSeal({ swarmKeys: [swarmKey, ...alsoAccept], label: 'dd1/datagram\0' }),
+    // Who can seal a question is a member: it gets what fits.
+    maxReplyBytes: () => MAX_MEMBER_MESSAGE_BYTES,
   }
 }
 

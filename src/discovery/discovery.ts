@@ -33,6 +33,6 @@ export interface DiscoveryStats {
   readonly dhtNodes: number
   /** keys that are kept announced */
   readonly announcedKeys: number
-  /** datagrams refused by the shape check or for want of a right MAC */
+  /** datagrams refused: not sealed by a member, said before, malformed, or too many */
   readonly refusedDatagrams: number
 }

@@ -1,75 +1,84 @@
 /**
  * The UDP socket under the DHT. Nothing reaches bittorrent-dht that has not passed, in this order:
  *
- *   size ─▶ MAC (closed swarm) ─▶ rate (open swarm) ─▶ bencode ─▶ shape ─▶ an answer: was it asked for?
+ *   open swarm    size ─▶ rate of the source ─▶ bencode ─▶ shape ─▶ an answer: was it asked for?
+ *   closed swarm  size ─▶ forgeries of the source ─▶ seal ─▶ meant for us? ─▶ bencode ─▶ shape
+ *                      ─▶ an answer: was it asked for? a question: rate of the member
  *        ─▶ the library, in a try
  *
- * and no answer leaves that is larger than its question allows. What is refused is counted and forgotten.
- * A source that once answered us is *known*: its address is not forged, so that it may ask for more.
+ * and no answer leaves that is larger than its question allows. What is refused is counted and forgotten:
+ * no answer, no line in the log.
  */
-import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto'
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { EventEmitter, once } from 'node:events'
-import { isIPv6 } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import type { AddressInfo } from 'node:net'
-
-import { LRUCache } from 'lru-cache'
 
 import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import { AskedSources } from './asked-sources.ts'
+import { formatPeerAddress, type PeerAddress } from './discovery.ts'
 import { decodeDatagram } from './krpc-bencode.ts'
 import { isQuestionMessage, isWellFormed } from './krpc-shape.ts'
+import { MAX_MEMBER_MESSAGE_BYTES, MemberEnvelope } from './member-envelope.ts'
+import { OwnAddresses } from './own-addresses.ts'
+import type { DatagramSeal } from './sealed-datagram.ts'
 import type { SourceLimit } from './source-limit.ts'
 
-/** At the end of every datagram of a closed swarm. */
-export const MAC_BYTES = 8
 // Larger than any KRPC message of a sane client; one that must be put together from fragments is none.
 const MAX_DATAGRAM_BYTES = 2048
 const RECEIVE_BUFFER_BYTES = 2 ** 20
-// An answer that takes longer than this has long been given up.
-const ANSWER_WINDOW_MS = 10_000
-const KNOWN_FOR_MS = 15 * 60_000
-const MAX_SOURCES = 8192
+// As k-rpc encodes it.
+const PING_BYTES = 56
 // Keys are sorted, so that `y` comes last in everything that k-rpc encodes.
 const END_OF_QUESTION = '1:y1:qe'
 
-interface GuardedSocketOptions {
+export interface GuardedSocketOptions {
   /** port 0 picks a free one */
   readonly port: number
   /** an IPv4 address of this host; all of them without it */
   readonly host?: string | undefined
-  /** closed swarm: datagrams without the right MAC are not even parsed */
-  readonly macKey?: Uint8Array | undefined
-  /** open swarm: how much strangers, and known sources, may send */
-  readonly limits?: { readonly strangers: SourceLimit; readonly known: SourceLimit } | undefined
-  /** bytes that the answer to a question may have */
+  /** closed swarm: what does not open is not even parsed */
+  readonly seal?: DatagramSeal | undefined
+  /**
+   * How much each source may send: strangers count by address, known ones by address and port. In a closed
+   * swarm the first is for what does not open only, and who can seal a question counts as known.
+   */
+  readonly limits: { readonly strangers: SourceLimit; readonly known: SourceLimit }
+  /** how often strangers that ask are pinged in turn; not at all without it */
+  readonly strangerPings?: SourceLimit | undefined
+  /** bytes that the answer to a question may have, and what else is sent for it */
   readonly maxReplyBytes: (question: { bytes: number; isKnown: boolean }) => number
   readonly log: Log
 }
 
 type SendCallback = (error: Error | null) => void
-type SocketEvents = { listening: []; message: [Buffer, RemoteInfo]; close: []; error: [Error] }
+type SocketEvents = {
+  listening: []
+  message: [Buffer, RemoteInfo]
+  /** who is not known asks and may be pinged: within what it may get for its question */
+  stranger: [PeerAddress]
+  close: []
+  error: [Error]
+}
 
 /** A bound dgram socket as k-rpc-socket wants one. Who opened the DHT on it closes it with the DHT. */
 export class GuardedSocket extends EventEmitter<SocketEvents> {
   readonly #socket: Socket
   readonly #options: GuardedSocketOptions
-  // measured: an HMAC takes 2 µs with a key object and 11 µs with the bytes of the key
-  readonly #macKey: KeyObject | undefined
-  readonly #awaitedAnswers = new LRUCache<string, number>({
-    max: MAX_SOURCES,
-    ttl: ANSWER_WINDOW_MS,
-  })
-  readonly #known = new LRUCache<string, true>({ max: MAX_SOURCES, ttl: KNOWN_FOR_MS })
+  readonly #asked = new AskedSources()
+  readonly #envelope: MemberEnvelope | undefined
   #refusedCount = 0
-  #replyBudget: number | undefined
+  #replyBudget = 0
   #isClosed = false
 
   private constructor(socket: Socket, options: GuardedSocketOptions) {
     super()
     this.#socket = socket
     this.#options = options
-    this.#macKey = options.macKey && createSecretKey(options.macKey)
+    const { seal, host, limits } = options
+    const ownAddresses = new OwnAddresses({ host, port: this.port })
+    this.#envelope = seal && new MemberEnvelope({ seal, asked: this.#asked, ownAddresses, limits })
     socket.on('message', (datagram, source) => this.#onDatagram(datagram, source))
     socket.on('error', (error) => options.log.debug({ code: systemCodeOf(error) }, 'socket error'))
     socket.on('close', () => this.emit('close'))
@@ -99,9 +108,14 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
     return this.#refusedCount
   }
 
-  /** The bytes that the reply to the question in hand may have; undefined while there is none. */
-  get replyBudget(): number | undefined {
+  /** The bytes that the reply to the question in hand may have; 0 while there is none. */
+  get replyBudget(): number {
     return this.#replyBudget
+  }
+
+  /** Whether it answered us lately, so that its address is not forged. */
+  isKnown(source: PeerAddress): boolean {
+    return this.#asked.isKnown(formatPeerAddress(source))
   }
 
   /** Bound already: only tells the library so. */
@@ -123,13 +137,15 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
   ): void {
     const message = bytes.subarray(offset, offset + length)
     const isQuestion = message.toString('latin1').endsWith(END_OF_QUESTION)
-    const maxBytes = isQuestion ? MAX_DATAGRAM_BYTES : (this.#replyBudget ?? 0)
+    const maxBytes = isQuestion ? this.#maxQuestionBytes : this.#replyBudget
     if (this.#isClosed || !isUnicast(host) || length > maxBytes) {
       done(new Error('not sent'))
       return
     }
-    if (isQuestion) this.#awaitAnswer(`${host}:${port}`)
-    this.#socket.send(this.#seal(message), port, host, done)
+    if (isQuestion) this.#asked.ask(formatPeerAddress({ host, port }))
+    else this.#replyBudget = maxBytes - length
+    const datagram = this.#envelope ? this.#envelope.seal(message, { host, port }) : message
+    this.#socket.send(datagram, port, host, done)
   }
 
   close(): void {
@@ -138,80 +154,61 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
     this.#socket.close()
   }
 
+  get #maxQuestionBytes(): number {
+    return this.#envelope ? MAX_MEMBER_MESSAGE_BYTES : MAX_DATAGRAM_BYTES
+  }
+
   #onDatagram(datagram: Buffer, source: RemoteInfo): void {
     if (!this.#passOn(datagram, source)) this.#refusedCount += 1
   }
 
   #passOn(datagram: Buffer, { address, port, ...rest }: RemoteInfo): boolean {
     if (this.#isClosed || port === 0 || datagram.length > MAX_DATAGRAM_BYTES) return false
-    const message = this.#unseal(datagram)
-    const source = `${address}:${port}`
-    const isAwaited = this.#awaitedAnswers.has(source)
-    if (!message || (!isAwaited && !this.#isWithinRate(address, source))) return false
+    const from = { host: address, port }
+    const source = formatPeerAddress(from)
+    const isCounted = !this.#envelope && !this.#asked.isAwaited(source)
+    if (isCounted && !this.#isWithinRate(address, source)) return false
+    const message = this.#envelope ? this.#envelope.open(datagram, from) : datagram
+    if (!message) return false
     const decoded = decodeDatagram(message)
     if (!isWellFormed(decoded)) return false
     const isQuestion = isQuestionMessage(decoded)
-    if (!isQuestion && !this.#takeAnswer(source)) return false
+    if (!isQuestion && !this.#asked.takeAnswer(source)) return false
     // Now it shows that this is none of the answers which are let through without counting.
-    if (isQuestion && isAwaited && !this.#isWithinRate(address, source)) return false
+    if (isQuestion && !isCounted && !this.#isWithinRate(address, source)) return false
     this.#hand(message, { address, port, ...rest }, isQuestion)
     return true
   }
 
   #isWithinRate(address: string, source: string): boolean {
-    const { limits } = this.#options
-    if (!limits) return true
-    return this.#known.has(source) ? limits.known.take(source) : limits.strangers.take(address)
-  }
-
-  #awaitAnswer(source: string): void {
-    this.#awaitedAnswers.set(source, (this.#awaitedAnswers.get(source) ?? 0) + 1)
-  }
-
-  /** As many answers as questions: k-rpc puts whoever answers into its routing table, asked or not. */
-  #takeAnswer(source: string): boolean {
-    const awaited = this.#awaitedAnswers.get(source) ?? 0
-    if (awaited === 0) return false
-    if (awaited === 1) this.#awaitedAnswers.delete(source)
-    else this.#awaitedAnswers.set(source, awaited - 1)
-    this.#known.set(source, true)
-    return true
+    const { strangers, known } = this.#options.limits
+    const isTrusted = this.#envelope !== undefined || this.#asked.isKnown(source)
+    return isTrusted ? known.take(source) : strangers.take(address)
   }
 
   #hand(message: Buffer, source: RemoteInfo, isQuestion: boolean): void {
     // The library answers within the call, so that what it sends now is the answer to this question.
-    const isKnown = this.#known.has(`${source.address}:${source.port}`)
-    const bytes = message.length
-    this.#replyBudget = isQuestion ? this.#options.maxReplyBytes({ bytes, isKnown }) : undefined
+    const from = { host: source.address, port: source.port }
+    const isKnown = this.isKnown(from)
+    const { maxReplyBytes, strangerPings, log } = this.#options
+    const mayPing = isQuestion && !isKnown && strangerPings?.take(formatPeerAddress(from)) === true
+    const maxBytes = isQuestion ? maxReplyBytes({ bytes: message.length, isKnown }) : 0
+    this.#replyBudget = mayPing ? maxBytes - PING_BYTES : maxBytes
     try {
+      // First, so that who goes on asking when it has the answer is known by then.
+      if (mayPing) this.emit('stranger', from)
       this.emit('message', message, source)
     } catch (error) {
-      this.#options.log.warn({ error: messageOf(error) }, 'a datagram failed in the DHT')
+      log.warn({ error: messageOf(error) }, 'a datagram failed in the DHT')
     } finally {
-      this.#replyBudget = undefined
+      this.#replyBudget = 0
     }
   }
-
-  #seal(message: Buffer): Buffer {
-    return this.#macKey ? Buffer.concat([message, macOf(message, this.#macKey)]) : message
-  }
-
-  #unseal(datagram: Buffer): Buffer | undefined {
-    if (!this.#macKey) return datagram
-    if (datagram.length <= MAC_BYTES) return undefined
-    const message = datagram.subarray(0, -MAC_BYTES)
-    return timingSafeEqual(datagram.subarray(-MAC_BYTES), macOf(message, this.#macKey))
-      ? message
-      : undefined
-  }
-}
-
-function macOf(message: Uint8Array, key: KeyObject): Buffer {
-  return createHmac('sha256', key).update(message).digest().subarray(0, MAC_BYTES)
 }
 
 /** A stranger's list of nodes may name a broadcast or multicast address: nothing is sent there. */
 function isUnicast(host: string): boolean {
+  if (!isIPv4(host)) return false
   const first = Number.parseInt(host, 10)
   return first > 0 && first < 224
 }

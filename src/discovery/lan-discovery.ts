@@ -10,12 +10,17 @@ import { silentLog, type Log } from '../telemetry/log.ts'
 import { formatPeerAddress, type PeerAddress } from './discovery.ts'
 import { formatLanMessage, parseLanMessage } from './lan-message.ts'
 import { LAN_GROUPS, LanSocket } from './lan-socket.ts'
+import type { DatagramSeal } from './sealed-datagram.ts'
+import { formatSealedLanMessage, parseSealedLanMessage } from './sealed-lan-message.ts'
+import { SourceLimit } from './source-limit.ts'
 import { TokenBucket } from './token-bucket.ts'
 
 interface LanDiscoveryOptions {
   /** the one key that is announced: where the nodes of the swarm meet */
   readonly nodesKey: RendezvousKey
   readonly peerPort: number
+  /** closed swarm: nobody else is to understand what is said */
+  readonly seal?: DatagramSeal | undefined
   /** a node of this swarm was heard: IPv4 only, as the DHT is */
   readonly onNode: (address: PeerAddress) => void
   /** IPv4 addresses of interfaces; without it all, and IPv6 as well */
@@ -36,11 +41,15 @@ const ANSWER_SPREAD_MS_PER_NODE = 10
 const MAX_ANSWER_SPREAD_MS = 1_000
 const FORGET_MS = 5 * INTERVAL_MS
 const MAX_NODES = 1024
-const HEARD_MESSAGES = { perSecond: 50, burst: 200 }
+// A node says something every other second at most; a host may run several.
+const HEARD_MESSAGES = {
+  perSource: { perSecond: 5, burst: 100 },
+  all: { perSecond: 500, burst: 1000 },
+}
 
 /**
- * Nodes of one LAN find each other by multicast (BEP 14): one socket per family, one key in all. Where
- * there is no multicast it finds nobody and does no harm.
+ * Nodes of one LAN find each other by multicast (the groups of BEP 14): one socket per family. In the open
+ * swarm they speak as BEP 14 has it, of one key; in a closed one to members only. Where there is no multicast it finds nobody and does no harm.
  */
 export class LanDiscovery {
   readonly #options: LanDiscoveryOptions
@@ -48,7 +57,7 @@ export class LanDiscovery {
   readonly #cookie = randomBytes(8).toString('hex')
   readonly #heard = new LRUCache<string, PeerAddress>({ max: MAX_NODES, ttl: FORGET_MS })
   readonly #now: () => number
-  readonly #heardMessages: TokenBucket
+  readonly #heardMessages: SourceLimit
   readonly #ownMessages: TokenBucket
   #sockets: readonly LanSocket[] = []
   #timer: NodeJS.Timeout | undefined
@@ -59,7 +68,7 @@ export class LanDiscovery {
     this.#options = options
     this.#log = options.log ?? silentLog
     this.#now = options.now ?? (() => performance.now())
-    this.#heardMessages = new TokenBucket(HEARD_MESSAGES, this.#now())
+    this.#heardMessages = new SourceLimit(HEARD_MESSAGES, this.#now())
     this.#ownMessages = new TokenBucket(OWN_MESSAGES, this.#now())
   }
 
@@ -107,15 +116,17 @@ export class LanDiscovery {
   }
 
   async #announce(nextInMs: number): Promise<void> {
-    const { nodesKey, peerPort } = this.#options
     this.#ownMessages.take(this.#now())
     this.#nextAtMs = Infinity
     this.#announceIn(nextInMs)
+    await Promise.all(this.#sockets.map((socket) => socket.send(() => this.#messageFor(socket))))
+  }
+
+  #messageFor({ group, port: groupPort }: LanSocket): Buffer {
+    const { nodesKey, peerPort, seal } = this.#options
+    if (seal) return formatSealedLanMessage(peerPort, seal)
     const content = { infoHash: nodesKey, port: peerPort, cookie: this.#cookie }
-    const sent = this.#sockets.map((socket) =>
-      socket.send(formatLanMessage(content, { group: socket.group, groupPort: socket.port })),
-    )
-    await Promise.all(sent)
+    return formatLanMessage(content, { group, groupPort })
   }
 
   /** The next message goes out then, or earlier. */
@@ -129,11 +140,16 @@ export class LanDiscovery {
   }
 
   #onMessage(datagram: Buffer, { address, port }: RemoteInfo): void {
-    if (this.#isClosed || port === 0 || !this.#heardMessages.take(this.#now())) return
+    if (this.#isClosed || port === 0 || !this.#heardMessages.take(address, this.#now())) return
+    const { seal } = this.#options
+    const peerPort = seal ? parseSealedLanMessage(datagram, seal) : this.#portIn(datagram)
+    if (peerPort !== undefined) this.#onNode({ host: address, port: peerPort })
+  }
+
+  #portIn(datagram: Buffer): number | undefined {
     const message = parseLanMessage(datagram)
-    const { nodesKey } = this.#options
-    if (!message?.infoHashes.includes(nodesKey) || message.cookie === this.#cookie) return
-    this.#onNode({ host: address, port: message.port })
+    const isOurs = message?.infoHashes.includes(this.#options.nodesKey) === true
+    return isOurs && message?.cookie !== this.#cookie ? message?.port : undefined
   }
 
   #onNode(address: PeerAddress): void {

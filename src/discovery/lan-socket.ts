@@ -67,9 +67,9 @@ export class LanSocket {
     return this.#options.group.address
   }
 
-  /** Sends to the group, once on each interface. */
-  async send(message: Buffer): Promise<void> {
-    this.#sending = this.#sending.then(() => this.#sendOnAll(message))
+  /** Sends to the group, once on each interface: a message for each, as a sealed one is taken once. */
+  async send(makeMessage: () => Buffer): Promise<void> {
+    this.#sending = this.#sending.then(() => this.#sendOnAll(makeMessage))
     await this.#sending
   }
 
@@ -81,10 +81,10 @@ export class LanSocket {
     await promise
   }
 
-  async #sendOnAll(message: Buffer): Promise<void> {
+  async #sendOnAll(makeMessage: () => Buffer): Promise<void> {
     for (const name of this.#join()) {
       if (this.#isClosed) return
-      await this.#sendOn(name, message)
+      await this.#sendOn(name, makeMessage())
     }
   }
 

@@ -8,10 +8,16 @@ import type { Discovery, PeerAddress } from './discovery.ts'
 import type { DiscoverySetting } from './discovery-setting.ts'
 import { LanDiscovery } from './lan-discovery.ts'
 import { SavedNodes } from './saved-nodes.ts'
+import { DatagramSeal } from './sealed-datagram.ts'
 import { StaticDiscovery } from './static-discovery.ts'
 
 interface OpenDiscoveryOptions {
   readonly swarmKey: SwarmKey
+  /**
+   * Closed swarm: keys of which datagrams and LAN messages are taken as well, while the swarm changes its
+   * key. What is sent is sealed with `swarmKey` in any case.
+   */
+  readonly alsoAccept?: readonly SwarmKey[] | undefined
   /** plain BEP 5, as every BitTorrent client speaks it */
   readonly isPublic: boolean
   readonly settings: readonly DiscoverySetting[]
@@ -51,6 +57,7 @@ export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Disc
   const dht = opened.use(
     await DhtDiscovery.open({
       swarmKey,
+      alsoAccept: options.alsoAccept,
       isPublic,
       host,
       port,
@@ -90,11 +97,14 @@ function namedPeersOf(settings: readonly DiscoverySetting[], log: Log): StaticDi
 
 async function openLan(
   dht: DhtDiscovery,
-  { nodesKey, host, log = silentLog }: OpenDiscoveryOptions,
+  { swarmKey, alsoAccept = [], isPublic, nodesKey, host, log = silentLog }: OpenDiscoveryOptions,
 ): Promise<LanDiscovery> {
   return await LanDiscovery.open({
     nodesKey,
     peerPort: dht.port,
+    seal: isPublic
+      ? undefined
+      : new DatagramSeal({ swarmKeys: [swarmKey, ...alsoAccept], label: 'dd1/lan\0' }),
     onNode: (address) => dht.addNode(address),
     // Who listens on one address is not found on the others.
     interfaces: host === undefined ? undefined : [host],

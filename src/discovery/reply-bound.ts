@@ -1,37 +1,36 @@
+import bencode from 'bencode'
 import type { DhtNode, DhtQuery, DhtReply, DhtRpc } from 'bittorrent-dht'
-
-import { MAX_TRANSACTION_BYTES } from './krpc-shape.ts'
 
 // Fits every path: no fragments, also inside of tunnels.
 const MAX_REPLY_BYTES = 1200
-// An address that has not answered us may be forged: it must not be worth asking us in its name.
-const MAX_STRANGER_FACTOR = 4
+// An address that has not answered us may be forged: it must not be worth asking us in its name. With the
+// headers of the packets counted, less than twice.
+const MAX_STRANGER_FACTOR = 2
 const MAX_VALUES = 64
 const VALUE_BYTES = 8
 const NODE_BYTES = 26
-// Everything in a get_peers reply but `nodes`, `values` and the transaction, with a 20-byte token.
-const FRAME_BYTES = 92
-const LIST_BYTES = 12
+// `6:valuesl…e`, and `5:nodes` with a length of up to three digits.
+const VALUES_BYTES = 10
+const NODES_BYTES = 11
 
-/** Bytes that the answer to a question may have, without a MAC. */
+/** Open swarm: bytes that the answer to a question may have. */
 export function maxReplyBytes({ bytes, isKnown }: { bytes: number; isKnown: boolean }): number {
   return isKnown ? MAX_REPLY_BYTES : Math.min(MAX_REPLY_BYTES, bytes * MAX_STRANGER_FACTOR)
 }
 
-/** How many addresses and nodes fit into a reply of `budgetBytes`; addresses go first. Pure. */
+/** How many addresses and nodes fit into so many bytes; addresses go first. Pure. */
 export function fitReply({
-  budgetBytes,
+  roomBytes,
   valueCount,
   nodeCount,
 }: {
-  budgetBytes: number
+  roomBytes: number
   valueCount: number
   nodeCount: number
 }): { valueCount: number; nodeCount: number } {
-  const room = Math.max(0, budgetBytes - FRAME_BYTES - MAX_TRANSACTION_BYTES)
-  const values = clamp(valueCount, Math.min(MAX_VALUES, (room - LIST_BYTES) / VALUE_BYTES))
-  const left = room - (values === 0 ? 0 : LIST_BYTES + values * VALUE_BYTES)
-  return { valueCount: values, nodeCount: clamp(nodeCount, (left - LIST_BYTES) / NODE_BYTES) }
+  const values = clamp(valueCount, Math.min(MAX_VALUES, (roomBytes - VALUES_BYTES) / VALUE_BYTES))
+  const left = roomBytes - (values === 0 ? 0 : VALUES_BYTES + values * VALUE_BYTES)
+  return { valueCount: values, nodeCount: clamp(nodeCount, (left - NODES_BYTES) / NODE_BYTES) }
 }
 
 function clamp(count: number, max: number): number {
@@ -60,7 +59,7 @@ export function boundReplies(rpc: DhtRpc, bounds: ReplyBounds): void {
     const values = [...myself, ...(reply.values ?? [])]
     const nodes = key && given.length === 0 ? bounds.closestNodes(key) : given
     const { valueCount, nodeCount } = fitReply({
-      budgetBytes: bounds.budgetBytes(),
+      roomBytes: bounds.budgetBytes() - frameBytesOf(query, reply),
       valueCount: values.length,
       nodeCount: Math.min(bounds.maxNodes, nodes.length),
     })
@@ -68,6 +67,13 @@ export function boundReplies(rpc: DhtRpc, bounds: ReplyBounds): void {
     if (valueCount === 0) delete bounded.values
     respond(to, query, bounded, nodeCount === 0 ? undefined : nodes.slice(0, nodeCount))
   }
+}
+
+/** Everything in a reply but `nodes` and `values`. */
+function frameBytesOf({ t }: DhtQuery, reply: DhtReply): number {
+  const frame = { ...reply }
+  delete frame.values
+  return bencode.encode({ t, y: 'r', r: frame }).length
 }
 
 function askedKey({ q, a }: DhtQuery): Buffer | undefined {

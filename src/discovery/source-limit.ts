@@ -19,13 +19,23 @@ export class SourceLimit {
     this.#all = new TokenBucket(all, nowMs)
   }
 
-  /** Whether one more datagram of this source may be looked at. */
+  /** Whether one more datagram of this source may be looked at; counts it. */
   take(source: string, nowMs: number = performance.now()): boolean {
+    return this.#bucketOf(source, nowMs).take(nowMs) && this.#all.take(nowMs)
+  }
+
+  /** Whether no more may be looked at; counts nothing. */
+  isSpent(source: string, nowMs: number = performance.now()): boolean {
+    const bucket = this.#buckets.get(source)
+    return (bucket?.waitMs(nowMs) ?? 0) > 0 || this.#all.waitMs(nowMs) > 0
+  }
+
+  #bucketOf(source: string, nowMs: number): TokenBucket {
     let bucket = this.#buckets.get(source)
     if (!bucket) {
       bucket = new TokenBucket(this.#perSource, nowMs)
       this.#buckets.set(source, bucket)
     }
-    return bucket.take(nowMs) && this.#all.take(nowMs)
+    return bucket
   }
 }

@@ -1,7 +1,15 @@
 /** For tests: what a stranger, or a member that went mad, may send to a DHT. */
 import assert from 'node:assert/strict'
+import type { RemoteInfo } from 'node:dgram'
 
-import { deriveKey, PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { AskedSources } from '../discovery/asked-sources.ts'
+import type { PeerAddress } from '../discovery/discovery.ts'
+import { decodeDatagram, type BencodeValue } from '../discovery/krpc-bencode.ts'
+import { MemberEnvelope } from '../discovery/member-envelope.ts'
+import { OwnAddresses } from '../discovery/own-addresses.ts'
+import { DatagramSeal } from '../discovery/sealed-datagram.ts'
+import { SourceLimit } from '../discovery/source-limit.ts'
+import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { bencoded } from './bencoded.ts'
@@ -20,7 +28,8 @@ const BATCH = 50
 const question = (q: string, a: object) => bencoded({ t, y: 'q', q, a: { id, ...a } })
 const answer = (r: object) => bencoded({ t, y: 'r', r: { id, ...r } })
 
-const SANE: readonly Buffer[] = [
+/** What nodes say to each other. */
+export const SANE: readonly Buffer[] = [
   question('ping', {}),
   question('find_node', { target: key }),
   question('get_peers', { info_hash: key }),
@@ -122,9 +131,7 @@ export async function fuzzDht(options: {
   }
   const swarmKey = isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('fuzz')
   await using net = await Testnet.open(2, { isPublic, swarmKey, log, tuning })
-  await using client = await KrpcClient.open(
-    isPublic ? {} : { macKey: deriveKey(swarmKey, 'dd1/dht\0') },
-  )
+  await using client = isPublic ? await KrpcClient.open() : await MemberClient.open(swarmKey)
   const target = net.at(0)
   net.at(1).announce(testKey('held'))
   await net.settled()
@@ -150,5 +157,89 @@ export async function fuzzDht(options: {
     const tid = Buffer.from(transaction, 'latin1')
     await client.send(mutateAnswer(tid, random), { host: '127.0.0.1', port })
     await client.send(bencoded({ t: tid, y: 'r', r: { id, token } }), { host: '127.0.0.1', port })
+  }
+}
+
+const ANSWER_TIMEOUT_MS = 5_000
+
+/** For tests: what a KrpcClient is to the open swarm, to a closed one: it has the key, and no manners. */
+export class MemberClient implements AsyncDisposable {
+  readonly #client: KrpcClient
+  readonly #envelope: MemberEnvelope
+  readonly #listeners = new Set<(message: Buffer, source: RemoteInfo) => void>()
+  #transaction = 0
+
+  private constructor(client: KrpcClient, swarmKey: SwarmKey) {
+    const unlimited = new SourceLimit({ perSource: UNLIMITED, all: UNLIMITED })
+    this.#client = client
+    this.#envelope = new MemberEnvelope({
+      seal: new DatagramSeal({ swarmKeys: [swarmKey], label: 'dd1/datagram\0' }),
+      asked: new AskedSources(),
+      ownAddresses: new OwnAddresses(client.address),
+      limits: { strangers: unlimited, known: unlimited },
+    })
+    // Each datagram opens once, however many listen.
+    client.onMessage((datagram, source) => {
+      const message = this.#envelope.open(datagram, { host: source.address, port: source.port })
+      if (message) for (const listener of this.#listeners) listener(message, source)
+    })
+  }
+
+  static async open(swarmKey: SwarmKey): Promise<MemberClient> {
+    return new MemberClient(await KrpcClient.open(), swarmKey)
+  }
+
+  /** Called with every message that a member sent here. */
+  onMessage(listener: (message: Buffer, source: RemoteInfo) => void): void {
+    this.#listeners.add(listener)
+  }
+
+  /** Sends bytes as they are, but sealed. */
+  async send(message: Uint8Array, to: PeerAddress): Promise<void> {
+    await this.#client.send(this.#envelope.seal(message, to), to)
+  }
+
+  /** Asks, and waits for the answer to this question. */
+  async ask(
+    to: PeerAddress,
+    { q, a, id: ownId = Buffer.alloc(20, 9) }: { q: string; a?: object; id?: Buffer },
+  ): Promise<{ bytes: number; questionBytes: number; r: ReadonlyMap<string, BencodeValue> }> {
+    this.#transaction += 1
+    const transaction = Buffer.alloc(2)
+    transaction.writeUInt16BE(this.#transaction)
+    const asked = bencoded({ t: transaction, y: 'q', q, a: { id: ownId, ...a } })
+    const answered = this.#answerTo(transaction)
+    await this.send(asked, to)
+    return { ...(await answered), questionBytes: asked.length }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client[Symbol.asyncDispose]()
+  }
+
+  async #answerTo(
+    transaction: Buffer,
+  ): Promise<{ bytes: number; r: ReadonlyMap<string, BencodeValue> }> {
+    const answered = Promise.withResolvers<{
+      bytes: number
+      r: ReadonlyMap<string, BencodeValue>
+    }>()
+    const listener = (message: Buffer): void => {
+      const fields = decodeDatagram(message)
+      if (!(fields instanceof Map)) return
+      const [t2, r] = [fields.get('t'), fields.get('r')]
+      const isThis = Buffer.isBuffer(t2) && t2.equals(transaction)
+      if (isThis && r instanceof Map) answered.resolve({ bytes: message.length, r })
+    }
+    this.#listeners.add(listener)
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS)
+    const onTimeout = () => answered.reject(signal.reason)
+    signal.addEventListener('abort', onTimeout)
+    try {
+      return await answered.promise
+    } finally {
+      signal.removeEventListener('abort', onTimeout)
+      this.#listeners.delete(listener)
+    }
   }
 }

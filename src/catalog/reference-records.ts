@@ -19,13 +19,19 @@ import {
 export class ReferenceRecords {
   readonly #database: CatalogDatabase
   readonly #files: ReferenceFiles
+  readonly #maxNamesPerSigner: number
   readonly #writing = new KeyedLock()
   readonly #nameCounts = new Map<string, number>()
   readonly #forgotten = new Set<string>()
 
-  constructor(database: CatalogDatabase, files: ReferenceFiles) {
+  constructor(
+    database: CatalogDatabase,
+    files: ReferenceFiles,
+    { maxNamesPerSigner = MAX_NAMES_PER_SIGNER } = {},
+  ) {
     this.#database = database
     this.#files = files
+    this.#maxNamesPerSigner = maxNamesPerSigner
   }
 
   /** Makes the entries here and the files agree, whichever of them was damaged or is behind. */
@@ -61,13 +67,16 @@ export class ReferenceRecords {
     return await this.#writing.run(name, async () => {
       const marks = await Array.fromAsync(this.#marks(rangeOf('reference', name)))
       const isKnown = marks.some((mark) => mark.nodeId === nodeId)
-      if (!isKnown && (this.#nameCounts.get(nodeId) ?? 0) >= MAX_NAMES_PER_SIGNER) return false
+      const nameCount = this.#nameCounts.get(nodeId) ?? 0
+      if (!isKnown && nameCount >= this.#maxNamesPerSigner) return false
       const { isTaken, evicted } = judgeHeard(record, marks, self)
       if (!isTaken || this.#forgotten.has(nodeId)) return false
-      if (evicted) await this.#write({ name, nodeId: FLOOR, sequence: evicted.sequence })
+      if (evicted) {
+        await this.#write({ name, nodeId: FLOOR, sequence: evicted.sequence })
+        await this.#erase(evicted)
+      }
       await this.#write(markOf(record))
       if (!isKnown) this.#count(record)
-      if (evicted) await this.#erase(evicted)
       return true
     })
   }

@@ -6,7 +6,12 @@ import { test } from 'node:test'
 import type { SignedReferenceRecord } from '../membership/reference-record.ts'
 import { digestOf } from '../oci/digest.ts'
 import { tempDir } from '../testing/temp-dir.ts'
+import { silentLog } from '../telemetry/log.ts'
 import { Catalog } from './catalog.ts'
+import { CatalogDatabase } from './catalog-database.ts'
+import { ReferenceFiles } from './reference-files.ts'
+import { ReferenceRecords } from './reference-records.ts'
+import { MAX_SIGNERS_PER_NAME } from './reference-rules.ts'
 
 const NAME = 'docker.io/library/app:1'
 const NODE = 'a'.repeat(64)
@@ -25,6 +30,10 @@ function recordOf(sequence: number, nodeId = NODE, name = NAME): SignedReference
     signature: 'c'.repeat(128),
     mac: 'd'.repeat(64),
   }
+}
+
+function signer(number: number): string {
+  return String(number).padStart(64, '0')
 }
 
 /** A catalog that can be opened again and again in one place. */
@@ -133,4 +142,113 @@ test('believes the file where it is ahead of LevelDB', async () => {
   await ahead.putReference(recordOf(8))
   await using catalog = await place.open()
   assert.deepEqual(await catalog.references(NAME), [recordOf(8)])
+})
+
+test('takes a record that says the same for longer, and no other of the same sequence', async () => {
+  await using place = await placeOfCatalog()
+  {
+    await using catalog = await place.open()
+    const longer = { ...recordOf(5), expiresAtMs: 90_000_000 }
+    await catalog.putReference(recordOf(5))
+    assert.equal(await catalog.putReference({ ...longer, digest: digestOf('other') }), false)
+    assert.equal(await catalog.putReference(longer), true)
+    assert.equal(await catalog.putReference(recordOf(5)), false)
+  }
+  await rm(place.path, { recursive: true })
+  await using catalog = await place.open()
+  assert.equal((await catalog.references(NAME))[0]?.expiresAtMs, 90_000_000)
+})
+
+test('hears so many signers of a name, forgets who decided first, and lets none of those go back', async () => {
+  await using place = await placeOfCatalog()
+  {
+    await using catalog = await place.open()
+    await catalog.putReference(recordOf(1))
+    for (let sequence = 100; sequence < 200; sequence += 1) {
+      assert.equal(await catalog.hearReference(recordOf(sequence, signer(sequence)), NODE), true)
+    }
+    const records = await catalog.references(NAME)
+    const sequences = new Set(records.map(({ sequence }) => sequence))
+    const kept = Array.from({ length: MAX_SIGNERS_PER_NAME - 1 }, (_, back) => 199 - back)
+    // its own is kept, however old
+    assert.deepEqual(sequences, new Set([1, ...kept]))
+    assert.equal(await catalog.hearReference(recordOf(100, signer(100)), NODE), false)
+  }
+  await using catalog = await place.open()
+  assert.equal(await catalog.hearReference(recordOf(100, signer(100)), NODE), false)
+  // whoever is forgotten for good may have come to shut the others out
+  await catalog.forgetSigner(signer(199))
+  assert.equal(await catalog.hearReference(recordOf(100, signer(100)), NODE), true)
+})
+
+test('the floor under forgotten signers outlives LevelDB, though there is room again', async () => {
+  await using place = await placeOfCatalog()
+  {
+    await using catalog = await place.open()
+    for (let sequence = 100; sequence < 166; sequence += 1) {
+      await catalog.hearReference(recordOf(sequence, signer(sequence)), NODE)
+    }
+  }
+  for (const file of await readdir(place.recordsPath)) {
+    const path = join(place.recordsPath, file)
+    if (!(await readFile(path, 'utf8')).includes('"nodeId":""')) await rm(path)
+  }
+  await rm(place.path, { recursive: true })
+  await using catalog = await place.open()
+  assert.deepEqual(await catalog.references(NAME), [])
+  assert.equal(await catalog.hearReference(recordOf(100, signer(100)), NODE), false)
+  assert.equal(await catalog.hearReference(recordOf(102, signer(102)), NODE), true)
+})
+
+test('hears one signer on so many names', async () => {
+  await using place = await placeOfCatalog()
+  for (const isAgain of [false, true]) {
+    const { database } = await CatalogDatabase.open(place.path, silentLog)
+    await using _ = { [Symbol.asyncDispose]: () => database.close() }
+    const files = await ReferenceFiles.open(place.recordsPath, silentLog)
+    const records = new ReferenceRecords(database, files, { maxNamesPerSigner: 3 })
+    await records.reconcile()
+    const taken = []
+    for (let at = 0; at < 5; at += 1) {
+      const sequence = isAgain ? 6 : 5
+      taken.push(await records.hear(recordOf(sequence, NODE, `${NAME}${at}`), OTHER_NODE))
+    }
+    assert.deepEqual(taken, [true, true, true, false, false])
+    assert.equal(await records.hear(recordOf(isAgain ? 6 : 5, OTHER_NODE), NODE), true)
+  }
+})
+
+test('what a clock far ahead signed counts for nothing, unless it is all there is', async (t) => {
+  await using place = await placeOfCatalog()
+  await using catalog = await place.open()
+  const future = Date.now() + 365 * 86_400e3
+  await catalog.putReference(recordOf(future))
+  assert.deepEqual(await catalog.references(NAME), [recordOf(future)])
+  await catalog.putReference(recordOf(5, OTHER_NODE))
+  assert.deepEqual(await catalog.references(NAME), [recordOf(5, OTHER_NODE)])
+  assert.equal(await catalog.putReference(recordOf(6)), true)
+  assert.deepEqual(await catalog.references(NAME), [recordOf(6), recordOf(5, OTHER_NODE)])
+  t.mock.timers.enable({ apis: ['Date'], now: future })
+  assert.equal(await catalog.putReference(recordOf(5)), false)
+})
+
+test('forgets a signer for good, and only that one', async () => {
+  await using place = await placeOfCatalog()
+  {
+    await using catalog = await place.open()
+    await catalog.putReference(recordOf(5))
+    await catalog.putReference(recordOf(5, NODE, `${NAME}0`))
+    await catalog.putReference(recordOf(3, OTHER_NODE))
+    await catalog.forgetSigner(NODE)
+    assert.deepEqual(await Array.fromAsync(catalog.allReferences()), [recordOf(3, OTHER_NODE)])
+    assert.equal(await catalog.hearReference(recordOf(9), OTHER_NODE), false)
+  }
+  for (const isLost of [false, true]) {
+    if (isLost) await rm(place.path, { recursive: true })
+    await using catalog = await place.open()
+    assert.deepEqual(await Array.fromAsync(catalog.allReferences()), [recordOf(3, OTHER_NODE)])
+    assert.equal(await catalog.hearReference(recordOf(9), OTHER_NODE), false)
+  }
+  await using catalog = await place.open()
+  assert.equal(await catalog.hearReference(recordOf(4, OTHER_NODE), NODE), true)
 })

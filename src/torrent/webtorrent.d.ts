@@ -20,6 +20,7 @@ declare module 'bittorrent-protocol' {
   }
 
   class Wire extends EventEmitter {
+    constructor(type?: string)
     readonly type: string
     /** 40 hex digits, once the handshake was read */
     readonly peerId: string | null
@@ -63,11 +64,13 @@ declare module 'bittorrent-protocol' {
     handshake(infoHash: string, peerId: string, extensions?: object): void
     push(bytes: Uint8Array | null): boolean
     destroy(): void
+    end(data?: unknown): Wire
     _parserSize: number
     _parser: (message: Uint8Array) => void
     _handshakeSent?: boolean
     _finished: boolean
     _onMessageLength(buffer: Uint8Array): void
+    _onMessage(buffer: Uint8Array): void
     _onExtended(extension: number, payload: Uint8Array): void
     _onRequest(index: number, offset: number, length: number): void
     _onCancel(index: number, offset: number, length: number): void

@@ -1,0 +1,29 @@
+import { datagramTarget, lanTarget } from './discovery-targets.ts'
+import type { FuzzTarget } from './fuzz.ts'
+import {
+  blobRecordTarget,
+  inviteTarget,
+  referenceRecordTarget,
+  requestProofTarget,
+} from './membership-targets.ts'
+import { manifestTarget, referenceTarget } from './oci-targets.ts'
+import { peerMessagesTarget } from './peering-targets.ts'
+import { infoTarget, metainfoTarget } from './torrent-targets.ts'
+import { openHandshakeTarget, openMessagesTarget } from './wire-targets.ts'
+
+/** Every parser of what a peer sends. */
+export const TARGETS: Readonly<Record<string, () => FuzzTarget | Promise<FuzzTarget>>> = {
+  datagram: datagramTarget,
+  'LAN message': lanTarget,
+  handshake: openHandshakeTarget,
+  'wire messages': openMessagesTarget,
+  'blob record': blobRecordTarget,
+  'info dictionary': infoTarget,
+  metainfo: metainfoTarget,
+  'reference record': referenceRecordTarget,
+  invite: inviteTarget,
+  'request proof': requestProofTarget,
+  'messages between nodes': peerMessagesTarget,
+  manifest: manifestTarget,
+  'image name': referenceTarget,
+}

@@ -1,4 +1,4 @@
-import { datagramTarget, lanTarget } from './discovery-targets.ts'
+import { datagramTarget, lanTarget, sealedTarget } from './discovery-targets.ts'
 import type { FuzzTarget } from './fuzz.ts'
 import {
   blobRecordTarget,
@@ -14,6 +14,7 @@ import { openHandshakeTarget, openMessagesTarget } from './wire-targets.ts'
 /** Every parser of what a peer sends. */
 export const TARGETS: Readonly<Record<string, () => FuzzTarget | Promise<FuzzTarget>>> = {
   datagram: datagramTarget,
+  'sealed datagram': sealedTarget,
   'LAN message': lanTarget,
   handshake: openHandshakeTarget,
   'wire messages': openMessagesTarget,

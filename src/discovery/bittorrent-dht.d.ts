@@ -53,7 +53,7 @@ declare module 'bittorrent-dht' {
 
   export interface DhtRpc {
     /** into the routing table: whoever asked or answered */
-    _addNode(node: DhtNode): void
+    readonly _addNode: (node: DhtNode) => void
     response(to: DhtSource, query: DhtQuery, reply: DhtReply, nodes?: DhtNode[]): void
   }
 

@@ -161,12 +161,15 @@ export async function fuzzDht(options: {
 }
 
 const ANSWER_TIMEOUT_MS = 5_000
+const MAX_OVERHEARD = 1000
 
 /** For tests: what a KrpcClient is to the open swarm, to a closed one: it has the key, and no manners. */
 export class MemberClient implements AsyncDisposable {
   readonly #client: KrpcClient
   readonly #envelope: MemberEnvelope
   readonly #listeners = new Set<(message: Buffer, source: RemoteInfo) => void>()
+  /** the first datagrams that went either way, as somebody else sees them pass */
+  readonly overheard: Buffer[] = []
   #transaction = 0
 
   private constructor(client: KrpcClient, swarmKey: SwarmKey) {
@@ -180,6 +183,7 @@ export class MemberClient implements AsyncDisposable {
     })
     // Each datagram opens once, however many listen.
     client.onMessage((datagram, source) => {
+      this.#overhear(datagram)
       const message = this.#envelope.open(datagram, { host: source.address, port: source.port })
       if (message) for (const listener of this.#listeners) listener(message, source)
     })
@@ -196,7 +200,9 @@ export class MemberClient implements AsyncDisposable {
 
   /** Sends bytes as they are, but sealed. */
   async send(message: Uint8Array, to: PeerAddress): Promise<void> {
-    await this.#client.send(this.#envelope.seal(message, to), to)
+    const datagram = this.#envelope.seal(message, to)
+    this.#overhear(datagram)
+    await this.#client.send(datagram, to)
   }
 
   /** Asks, and waits for the answer to this question. */
@@ -215,6 +221,10 @@ export class MemberClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client[Symbol.asyncDispose]()
+  }
+
+  #overhear(datagram: Buffer): void {
+    if (this.overheard.length < MAX_OVERHEARD) this.overheard.push(datagram)
   }
 
   async #answerTo(

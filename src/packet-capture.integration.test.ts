@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 
 import type { PullResult, TorrentResult } from './control/control-protocol.ts'
+import { RendezvousKeys } from './membership/rendezvous-key.ts'
+import { PUBLIC_SWARM_KEY, type SwarmKey } from './membership/swarm-key.ts'
 import { startDdockerNode, type DdockerNode } from './testing/lab/ddocker-node.ts'
 import { requireLab } from './testing/lab/lab-requirements.ts'
 import { hostAt, openNetwork, type Network } from './testing/lab/network.ts'
@@ -29,6 +31,17 @@ const LAYER_BYTES = [6 * MIB + 1, 300_000]
 // BEP 14
 const LAN_GROUP = '239.192.152.143'
 const LAN_PORT = 6771
+// BEP 3, BEP 14, HTTP, and the beginning of every question of BEP 5
+const PROTOCOL_WORDS = ['BitTorrent', 'BT-SEARCH', 'HTTP/1.1', 'd1:ad2:id20:']
+const SEEN_IN_THE_OPEN = [
+  'image name',
+  'tag',
+  ...PROTOCOL_WORDS.map((word) => `the word ${word}`),
+  'key of the nodes, hex',
+  'infohash of layer 0, raw',
+  'node name of the seed',
+  'node name of the puller',
+]
 
 test('a capture of a whole pull of a closed swarm holds nothing of the image, that of an open one all of it', async (t) => {
   if (!requireLab(t, ['linux', 'root', 'network', 'tcpdump'])) return
@@ -53,11 +66,10 @@ test('a capture of a whole pull of a closed swarm holds nothing of the image, th
   // The same eyes see, where there is something to see.
   const control = findingsIn(open.capture, open)
   t.diagnostic(`open: ${JSON.stringify(control)}`)
-  for (const what of ['image name', 'tag', 'node name of the seed', 'node name of the puller'])
+  for (const what of SEEN_IN_THE_OPEN)
     assert.ok(control.secrets.includes(what), `${what} is not seen in the open swarm`)
   for (const { role } of image.blobs)
     assert.ok(control.secrets.includes(`digest of the ${role}, hex`), role)
-  assert.ok(control.secrets.includes('infohash of layer 0, raw'))
   for (const { role, bytes } of image.blobs)
     assert.ok((control.blocks[role] ?? 0) >= Math.floor(bytes.length / 16), `blocks of ${role}`)
 })
@@ -118,8 +130,11 @@ async function capturePull(
     '-o',
     join(dir, 'torrents'),
   ])) as TorrentResult
+  const key = swarmKey === undefined ? PUBLIC_SWARM_KEY : Buffer.from(swarmKey, 'hex')
   const secrets = [
     ...secretsOf(image),
+    ...PROTOCOL_WORDS.map((word) => textSecret(`the word ${word}`, word)),
+    ...secretsOfKeys(image, new RendezvousKeys(key as SwarmKey)),
     ...secretsOfTorrents(image, torrents),
     ...secretsOfNode('seed', seed),
     ...secretsOfNode('puller', puller),
@@ -134,6 +149,15 @@ function secretsOfNode(role: string, { ready }: DdockerNode): Secret[] {
     textSecret(`node name of the ${role}`, ready.nodeName),
     ...hashSecrets(`id of the ${role}`, Buffer.from(ready.nodeId, 'hex')),
     ...hashSecrets(`swarm id of the ${role}`, Buffer.from(ready.swarmId, 'hex')),
+  ]
+}
+
+function secretsOfKeys({ blobs }: MarkedImage, keys: RendezvousKeys): Secret[] {
+  const [manifest] = blobs
+  assert.ok(manifest)
+  return [
+    ...hashSecrets('key of the nodes', Buffer.from(keys.nodes, 'hex')),
+    ...hashSecrets('key of the image', Buffer.from(keys.image(manifest.digest), 'hex')),
   ]
 }
 

@@ -30,8 +30,9 @@ export async function startPacketCapture(network: Network): Promise<PacketCaptur
   const directory = started.use(await openLabDirectory('capture'))
   const file = join(directory.path, 'all.pcap')
   const options = ['-i', bridgeOf(network), '-w', file, '-B', String(KERNEL_BUFFER_KIB)]
-  const prompt = ['--immediate-mode', '--packet-buffered', '-n', '-s', '0', '-Z', 'root']
-  const tcpdump = started.use(new Child('tcpdump', [...options, ...prompt]))
+  // Not in immediate mode: there the buffer of the kernel has room for 256 packets of any size.
+  const more = ['--packet-buffered', '-n', '-s', '0', '-Z', 'root']
+  const tcpdump = started.use(new Child('tcpdump', [...options, ...more]))
   await tcpdump.waitForLine(/listening on/, { from: 'stderr' })
   const resources = started.move()
   return {

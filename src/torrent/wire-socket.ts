@@ -4,6 +4,8 @@ import type Wire from 'bittorrent-protocol'
 import Peer from 'webtorrent/lib/peer.js'
 
 import { asDictionary, decodeBencode, decodeBencodeHead } from '../support/bencode.ts'
+import { readDirectly } from './direct-read.ts'
+import { BLOCK_BYTES } from './piece-length.ts'
 
 /**
  * Joins a wire to its socket: bytes are parsed as they are read and written in one go per turn of the loop.
@@ -14,57 +16,89 @@ import { asDictionary, decodeBencode, decodeBencodeHead } from '../support/benco
 class WireSocket {
   readonly #wire: Wire
   readonly #socket: Socket
-  #pending: Uint8Array[] = []
-  #pendingBytes = 0
+  readonly #scratch: Buffer
+  /** the beginning of a message that has not come whole */
+  #part = NOTHING
+  #partBytes = 0
   #isOpenForMessages = false
   #isFlushing = false
+  #isEnded = false
 
-  constructor(wire: Wire, socket: Socket) {
+  /** @param options.scratch where bytes are read, one socket after the other */
+  constructor({ wire, socket, scratch }: { wire: Wire; socket: Socket; scratch: Buffer }) {
     this.#wire = wire
     this.#socket = socket
+    this.#scratch = scratch
   }
 
   join(): void {
     this.#limitMessages()
+    this.#endAtOnce()
     this.#sendDirectly()
     this.#holdUntilAttached()
     this.#socket.on('data', (bytes: Buffer) => this.#onBytes(bytes))
   }
 
+  /** @param bytes overwritten by the next ones: what is needed longer is copied */
   #onBytes(bytes: Uint8Array): void {
     const wire = this.#wire
     let at = 0
-    while (!wire._finished && !wire.destroying) {
+    while (!this.#isOver()) {
       if (wire.peerId !== null && !this.#isOpenForMessages) break
       const size = wire._parserSize
-      if (bytes.length - at + this.#pendingBytes < size) break
-      const take = size - this.#pendingBytes
-      const part = bytes.subarray(at, at + take)
+      if (bytes.length - at + this.#partBytes < size) break
+      const take = size - this.#partBytes
+      const last = bytes.subarray(at, at + take)
       at += take
-      this.#parse(this.#pendingBytes === 0 ? part : this.#joinPending(part))
+      this.#parse(this.#partBytes === 0 ? last : this.#completed(last))
     }
-    if (at < bytes.length) this.#keep(bytes.subarray(at))
+    if (at < bytes.length && !this.#isOver()) this.#keep(bytes.subarray(at))
   }
 
-  #joinPending(last: Uint8Array): Uint8Array {
-    const message = Buffer.concat([...this.#pending, last])
-    this.#pending = []
-    this.#pendingBytes = 0
+  #isOver(): boolean {
+    return this.#isEnded || this.#wire._finished || this.#wire.destroying
+  }
+
+  /** The message of which this is the end; it lies there until the next part is kept. */
+  #completed(last: Uint8Array): Uint8Array {
+    this.#keep(last)
+    const message = this.#part.subarray(0, this.#partBytes)
+    this.#partBytes = 0
+    if (this.#part.length > PART_BYTES) this.#part = NOTHING
     return message
   }
 
   #keep(bytes: Uint8Array): void {
-    this.#pending.push(bytes)
-    this.#pendingBytes += bytes.length
+    const size = this.#partBytes + bytes.length
+    if (size > this.#part.length) {
+      const wanted = Math.max(size, Math.min(2 * size, this.#wire._parserSize))
+      const larger = Buffer.allocUnsafeSlow(Math.max(wanted, PART_BYTES))
+      larger.set(this.#part.subarray(0, this.#partBytes))
+      this.#part = larger
+    }
+    this.#part.set(bytes, this.#partBytes)
+    this.#partBytes = size
   }
 
   /** A message that the library cannot read ends this connection, never the process. */
   #parse(message: Uint8Array): void {
     try {
-      this.#wire._parser(message)
+      this.#wire._parser(this.#isRetained(message) ? Buffer.from(message) : message)
     } catch {
-      this.#socket.destroy()
+      this.#cutOff()
     }
+  }
+
+  #cutOff(): void {
+    this.#isEnded = true
+    this.#socket.destroy()
+  }
+
+  /** Whether the library, or who listens to it, may look at a message later: not at those that come by the thousand. */
+  #isRetained([id]: Uint8Array): boolean {
+    const wire = this.#wire
+    if (wire._parser === wire._onMessageLength) return false
+    return wire._parser !== wire._onMessage || !isPassing(id)
   }
 
   #limitMessages(): void {
@@ -87,6 +121,17 @@ class WireSocket {
     wire._debug = () => {}
   }
 
+  /** The library reads on behind an end until its stream has noticed, a turn or more later. */
+  #endAtOnce(): void {
+    const wire = this.#wire
+    const end = wire.end.bind(wire)
+    wire.end = (data) => {
+      this.#isEnded = true
+      return end(data)
+    }
+    wire.once('finish', () => (this.#isEnded = true))
+  }
+
   #sendDirectly(): void {
     const socket = this.#socket
     const push = this.#wire.push.bind(this.#wire)
@@ -94,6 +139,10 @@ class WireSocket {
       // The end of the stream, without which the wire would never close.
       if (bytes === null) return push(null)
       if (socket.destroyed) return false
+      if (socket.writableLength > MAX_UNSENT_BYTES) {
+        this.#cutOff()
+        return false
+      }
       if (!this.#isFlushing) {
         this.#isFlushing = true
         socket.cork()
@@ -129,16 +178,28 @@ class WireSocket {
   #open(): void {
     if (this.#wire.destroyed || this.#socket.destroyed) return
     this.#isOpenForMessages = true
-    const held = Buffer.concat(this.#pending)
-    this.#pending = []
-    this.#pendingBytes = 0
+    const held = this.#part.subarray(0, this.#partBytes)
+    this.#part = NOTHING
+    this.#partBytes = 0
     this.#onBytes(held)
+    // What waits in the socket comes as `data`, and nothing does after that.
+    while (this.#socket.read() !== null);
+    readDirectly(this.#socket, this.#scratch, (bytes) => this.#onBytes(bytes))
     this.#socket.resume()
   }
 }
 
+const NOTHING = Buffer.alloc(0)
+// As much as the system gives at once on loopback, and four TLS records.
+const SCRATCH_BYTES = 64 * 1024
+// BEP 3: what all clients ask for is a block of 16 KiB, which comes behind its kind, index and offset.
+const PART_BYTES = 9 + BLOCK_BYTES
+// BEP 3: have, request, piece, cancel. They are numbers, and a block that is copied to its place at once.
+const PASSING = [4, 6, 7, 8]
 // Larger than any legal message: a bitfield of 400,000 pieces, or 128 KiB of a piece.
 const MAX_MESSAGE_BYTES = 1024 * 1024
+// More than blocks ever wait (upload-queue.ts): this peer asks, for metadata perhaps, and does not read the answers.
+const MAX_UNSENT_BYTES = 3 * 1024 * 1024
 const MAX_EXTENSION_BYTES = 64 * 1024
 // BEP 10 allows a second handshake to change extensions; more is an attack.
 const MAX_EXTENDED_HANDSHAKES = 3
@@ -156,10 +217,15 @@ function isSoundExtension(wire: Wire, extension: number, payload: Uint8Array): b
   return /^[ -~]*$/.test(text) && text.indexOf('ee') + 2 === head.end
 }
 
+function isPassing(id: number | undefined): boolean {
+  return id !== undefined && PASSING.includes(id)
+}
+
 /** Makes every connection of webtorrent use {@link WireSocket}. Once per process is enough, twice does no harm. */
 export function useWireSockets(): void {
+  const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   Peer.prototype.setThrottlePipes = function setThrottlePipes(this: Peer): void {
-    const { conn, wire } = this
-    if (conn && wire) new WireSocket(wire, conn).join()
+    const { conn: socket, wire } = this
+    if (socket && wire) new WireSocket({ wire, socket, scratch }).join()
   }
 }

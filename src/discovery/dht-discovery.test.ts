@@ -39,15 +39,50 @@ const UNLIMITED = { strangerRate: RATE, knownRate: RATE, totalRate: RATE }
 test('the first of 5 nodes finds a key in well under a second, with 3 dead nodes in its table', async () => {
   await using net = await Testnet.open(8)
   await net.met()
-  net.at(7).announce(key)
-  await net.settled()
   // Stopped without a word, as by a power cut: the others still list them.
   for (const index of [4, 5, 6]) await net.at(index)[Symbol.asyncDispose]()
   assert.equal(net.at(0).stats().dhtNodes, 7)
+  // Waits for the dead itself: the first node is not told, it has to ask.
+  net.at(7).announce(key)
   const startMs = performance.now()
   assert.deepEqual(await collect(net.at(0), key, { limit: 1 }), [addressOf(net.at(7))])
   assert.ok(performance.now() - startMs < 300, `${performance.now() - startMs} ms`)
 })
+
+for (const [isPublic, count] of [
+  [false, 18],
+  [true, 8],
+] as const) {
+  const swarm = isPublic ? 'the open swarm' : 'a closed swarm'
+  test(`in ${swarm} a lookup does not wait for the dead, though all but one are, and others do`, async () => {
+    // What is lost is given up only after the whole test.
+    const tuning = { ...UNLIMITED, timeoutMs: 20_000 }
+    await using net = await Testnet.open(count, { isPublic, tuning })
+    await net.met()
+    const [first, last] = [net.at(0), net.at(count - 1)]
+    await using client = isPublic
+      ? await KrpcClient.open()
+      : await MemberClient.open(testSwarmKey('testnet'))
+    const tell = { info_hash: Buffer.from(key, 'hex'), port: 4711 }
+    const { r } = await client.ask(addressOf(last), { q: 'get_peers', a: tell })
+    const a = { ...tell, token: r.get('token') }
+    await client.ask(addressOf(last), { q: 'announce_peer', a })
+    const dead = net.nodes.slice(1, -1)
+    await Promise.all(dead.map((node) => node[Symbol.asyncDispose]()))
+    assert.ok(first.stats().dhtNodes >= count - 1)
+    for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) first.announce(testKey(name))
+    const stopping = new AbortController()
+    const others = Array.from({ length: 15 }, (_, index) =>
+      collect(first, testKey(`other ${index}`), stopping),
+    )
+    const startMs = performance.now()
+    const found = await collect(first, key, { limit: 1 })
+    assert.deepEqual(found, [{ host: '127.0.0.1', port: 4711 }])
+    assert.ok(performance.now() - startMs < 1000, `${performance.now() - startMs} ms`)
+    stopping.abort()
+    await Promise.all(others)
+  })
+}
 
 test('a node that starts before its contact finds it once it is there', async () => {
   await using net = new Testnet()
@@ -198,6 +233,31 @@ test('two closed swarms, and a plain client, see nothing of each other', async (
   )
   assert.equal(ours.at(0).stats().dhtNodes, 1)
   assert.ok(ours.at(0).stats().refusedDatagrams >= 2)
+})
+
+test('while a swarm changes its key, nodes with both find those with either', async () => {
+  const [old, next] = [testSwarmKey('old'), testSwarmKey('next')]
+  const options = { isPublic: false, host: '127.0.0.1', port: 0 }
+  // Who is told first goes on to speak as before, and understands the new key already.
+  await using told = await DhtDiscovery.open({ ...options, swarmKey: old, alsoAccept: [next] })
+  const contacts = [addressOf(told)]
+  await using changed = await DhtDiscovery.open({
+    ...options,
+    swarmKey: next,
+    alsoAccept: [old],
+    contacts,
+  })
+  changed.announce(key)
+  await until(() => told.stats().dhtNodes === 1 && changed.stats().dhtNodes === 1)
+  assert.deepEqual(await collect(told, key), [addressOf(changed)])
+  // Who was not told any more hears nothing of it.
+  await using ended = await DhtDiscovery.open({
+    ...options,
+    swarmKey: old,
+    contacts: [addressOf(changed)],
+  })
+  assert.deepEqual(await collect(ended, key), [])
+  assert.equal(ended.stats().dhtNodes, 0)
 })
 
 test('in the open swarm a plain client of bittorrent-dht finds us, and we find it', async (t) => {

@@ -169,11 +169,12 @@ export class DhtDiscovery implements Discovery {
     })
   }
 
-  #makeAnnouncer({ announcesPerSecond }: DhtTuning): Announcer {
+  #makeAnnouncer({ announcesPerSecond, announcesAtOnce }: DhtTuning): Announcer {
     return new Announcer({
       announce: (key, signal) => this.#announceOnce(key, signal),
       canAnnounce: () => this.#dht.nodes.count() > 0,
       ratePerSecond: announcesPerSecond,
+      concurrency: announcesAtOnce,
       log: this.#log,
     })
   }

@@ -4,8 +4,13 @@ import type { Rate } from './token-bucket.ts'
 export interface DhtTuning {
   /** a question is lost after 1 to 1.25 times this */
   readonly timeoutMs: number
-  /** questions in flight, of all lookups together */
+  /**
+   * questions in flight, of all lookups and announces together. Each of those asks 20 nodes at once; with
+   * less than that for all of them, a lookup waits behind the dead nodes of others.
+   */
   readonly concurrency: number
+  /** announces under way */
+  readonly announcesAtOnce: number
   /** announces started per second; without it only their concurrency limits */
   readonly announcesPerSecond?: number
   /** of an address that never answered us: its datagrams (open swarm), those that do not open (closed) */
@@ -22,7 +27,9 @@ export interface DhtTuning {
  */
 export const CLOSED_TUNING: DhtTuning = {
   timeoutMs: 500,
-  concurrency: 64,
+  // 16 lookups and 4 announces
+  concurrency: 400,
+  announcesAtOnce: 4,
   strangerRate: { perSecond: 20, burst: 100 },
   knownRate: { perSecond: 2000, burst: 20_000 },
   // measured: what does not open costs 10 µs
@@ -38,4 +45,9 @@ export const PUBLIC_TUNING: DhtTuning = {
 }
 
 /** For mainline: as slow and as gentle as its other clients. */
-export const MAINLINE_TUNING: DhtTuning = { ...PUBLIC_TUNING, timeoutMs: 2000, concurrency: 16 }
+export const MAINLINE_TUNING: DhtTuning = {
+  ...PUBLIC_TUNING,
+  timeoutMs: 2000,
+  concurrency: 64,
+  announcesAtOnce: 2,
+}

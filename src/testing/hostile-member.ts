@@ -1,6 +1,8 @@
 import { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 
 import { makeNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
+import { encodeBlobRecord } from '../membership/blob-record.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
 import { signReferenceRecord, type SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
@@ -8,6 +10,8 @@ import { digestOf, type Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { PeerServer, type PeerHandlers } from '../peering/peer-server.ts'
 import { memberSecret, SecureChannel } from '../peering/secure-channel.ts'
+import { encodeInfo, makeTorrent } from '../torrent/metainfo.ts'
+import { pieceCount } from '../torrent/piece-length.ts'
 
 /** A member of a test swarm that keeps to no rule: it answers what a test puts here. */
 export interface HostileMember extends AsyncDisposable {
@@ -15,11 +19,13 @@ export interface HostileMember extends AsyncDisposable {
   /** how a node finds it */
   readonly discovery: string
   /** its answer to every question for the meaning of a name */
-  references: () => unknown[] | Promise<unknown[]>
+  references: () => unknown[]
   /** what it says that it holds, and gives: under the digest, whatever the bytes are */
   readonly blobs: Map<Digest, Buffer>
-  /** the size that it says its blobs have, where not theirs */
+  /** the size that it says its blobs have, where not theirs; it makes a torrent of that size for each */
   claimedBytes: number | undefined
+  /** how slow it is to answer */
+  waitMs: number
   /** a record with proofs that are in order, of its own or of another identity */
   sign(
     record: Partial<Omit<SignedReferenceRecord, 'nodeId'>> & { name: string },
@@ -38,12 +44,20 @@ export async function openHostileMember(
   const sizeOf = (digest: Digest) => member.claimedBytes ?? blobs.get(digest)?.length ?? 0
   const handlers: PeerHandlers = {
     hello: () => ({ nodeId: identity.nodeId, nodeName, version: '1', peerPort: server.port }),
-    have: async (digests) =>
-      digests
+    have: async (digests) => {
+      await delay(member.waitMs)
+      return digests
         .filter((digest) => blobs.has(digest))
-        .map((digest) => ({ digest, size: sizeOf(digest), state: 'complete' })),
-    references: async () => await member.references(),
-    metainfo: async () => undefined,
+        .map((digest) => ({ digest, size: sizeOf(digest), state: 'complete' }))
+    },
+    references: async () => {
+      await delay(member.waitMs)
+      return member.references()
+    },
+    metainfo: async (digest) =>
+      member.claimedBytes === undefined
+        ? undefined
+        : metainfoOf({ digest, size: member.claimedBytes, swarmKey }),
     blob: async (digest) => {
       const bytes = blobs.get(digest)
       return bytes && { size: bytes.length, content: Readable.from([bytes]) }
@@ -65,6 +79,7 @@ export async function openHostileMember(
     references: () => [],
     blobs,
     claimedBytes: undefined,
+    waitMs: 0,
     sign: (record, options = {}) =>
       signReferenceRecord(
         {
@@ -88,4 +103,20 @@ export function manifestOf(text: string): { digest: Digest; bytes: Buffer; size:
   const { ociManifest: mediaType } = MEDIA_TYPES
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers: [] }))
   return { digest: digestOf(bytes), bytes, size: bytes.length }
+}
+
+/** Metainfo with proofs that are in order, of nothing. */
+function metainfoOf({
+  digest,
+  size,
+  swarmKey,
+}: {
+  digest: Digest
+  size: number
+  swarmKey: SwarmKey
+}): Buffer {
+  const torrent = makeTorrent({ digest, size, pieces: Buffer.alloc(20 * pieceCount(size)) })
+  const parts = [encodeInfo(torrent), encodeBlobRecord(torrent, swarmKey)]
+  const [info = '', record = ''] = parts.map((part) => `${part.length}:${part.toString('latin1')}`)
+  return Buffer.from(`d1:i${info}1:r${record}e`, 'latin1')
 }

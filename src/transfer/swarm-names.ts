@@ -136,10 +136,13 @@ export class SwarmNames {
     let isHelpful = false
     try {
       const answer = await client.references(addressOf(peer), [name], { timeoutMs: ASK_MS })
-      for (const value of answer.slice(0, MAX_RECORDS_HEARD)) {
-        const record = this.#prove(value, peer)
-        if (record?.name !== name) continue
-        isHelpful = true
+      const records = answer
+        .slice(0, MAX_RECORDS_HEARD)
+        .flatMap((value) => this.#prove(value, peer) ?? [])
+        .filter((record) => record.name === name)
+      isHelpful = records.length > 0
+      // each waits for the disk: the one that decides must not wait for the others
+      for (const record of records.toSorted((a, b) => b.sequence - a.sequence)) {
         if (await this.#hear(record)) this.#fresh.delete(key)
       }
     } catch (error) {

@@ -5,12 +5,14 @@ import type { RemoteInfo } from 'node:dgram'
 import { AskedSources } from '../discovery/asked-sources.ts'
 import type { PeerAddress } from '../discovery/discovery.ts'
 import { decodeDatagram, type BencodeValue } from '../discovery/krpc-bencode.ts'
-import { MemberEnvelope } from '../discovery/member-envelope.ts'
+import { MAX_MEMBER_MESSAGE_BYTES, MemberEnvelope } from '../discovery/member-envelope.ts'
 import { OwnAddresses } from '../discovery/own-addresses.ts'
 import { DatagramSeal } from '../discovery/sealed-datagram.ts'
 import { SourceLimit } from '../discovery/source-limit.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
+import { BENCODE } from './fuzz/grammars.ts'
+import { Mutator } from './fuzz/mutator.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { bencoded } from './bencoded.ts'
 import { addressOf, collect, testKey, Testnet, testSwarmKey } from './dht-testnet.ts'
@@ -64,41 +66,10 @@ export const CRASHERS: readonly Buffer[] = [
   Buffer.from('d1:ad9:__proto__d5:tokeni1eee1:q13:announce_peer1:t2:aa1:y1:qe'),
 ]
 
-const SEEDS = [...SANE, ...CRASHERS]
-
-/** One value in the place of another: what bit flips seldom make. */
-const SPLINTERS = ['i1e', 'i-1e', 'le', 'de', '0:', '20:', 'l0:e', 'd1:ai1ee', '-1:', 'i0e', 'e']
-
-function mutate(random: SeededRandom): Buffer {
-  let message: Buffer = Buffer.from(random.pick(SEEDS))
-  for (let count = random.below(4); count > 0; count -= 1) message = mutateOnce(message, random)
-  return message
-}
-
-function mutateOnce(message: Buffer, random: SeededRandom): Buffer {
-  const at = random.below(message.length + 1)
-  const to = Math.min(message.length, at + random.below(24))
-  const [before, after] = [message.subarray(0, at), message.subarray(to)]
-  switch (random.below(5)) {
-    case 0:
-      return Buffer.concat([before, random.bytes(random.below(8)), after])
-    case 1:
-      return Buffer.concat([before, Buffer.from(random.pick(SPLINTERS)), after])
-    case 2:
-      return before
-    case 3:
-      return Buffer.concat([before, random.pick(SEEDS).subarray(random.below(40)), after])
-    default: {
-      const flipped = Buffer.from(message)
-      if (at < flipped.length) flipped[at] = (flipped[at] ?? 0) ^ (1 << random.below(8))
-      return flipped
-    }
-  }
-}
+const SEEDS = [...SANE, ...CRASHERS].map(latin1)
 
 /** Changes only what the answer carries: its transaction must be right, or it is dropped early. */
-function mutateAnswer(transaction: Uint8Array, random: SeededRandom): Buffer {
-  const mutated = mutate(random).toString('latin1')
+function asAnswerTo(transaction: Uint8Array, mutated: string): Buffer {
   return Buffer.from(mutated.replace('1:t2:aa', `1:t2:${latin1(transaction)}`), 'latin1')
 }
 
@@ -116,7 +87,7 @@ export async function fuzzDht(options: {
   seed: number
 }): Promise<void> {
   const { isPublic, count, seed } = options
-  const random = new SeededRandom(seed)
+  const mutator = new Mutator(new SeededRandom(seed), BENCODE, SEEDS)
   const failures: unknown[] = []
   const log: Log = {
     ...silentLog,
@@ -143,7 +114,10 @@ export async function fuzzDht(options: {
     // The table knows the client by now, so that each lookup asks it.
     lookups.push(collect(target, testKey(`lookup ${sent}`)))
     for (let index = 0; index < BATCH; index += 1)
-      await client.send(mutate(random), addressOf(target))
+      await client.send(
+        Buffer.from(mutator.next(), 'latin1').subarray(0, MAX_MEMBER_MESSAGE_BYTES),
+        addressOf(target),
+      )
     await client.ask(addressOf(target), { q: 'ping', id })
   }
   await Promise.all(lookups)
@@ -155,7 +129,10 @@ export async function fuzzDht(options: {
     const transaction = /1:t2:([\s\S]{2})1:y1:qe$/.exec(message.toString('latin1'))?.[1]
     if (transaction === undefined) return
     const tid = Buffer.from(transaction, 'latin1')
-    await client.send(mutateAnswer(tid, random), { host: '127.0.0.1', port })
+    await client.send(asAnswerTo(tid, mutator.next()).subarray(0, MAX_MEMBER_MESSAGE_BYTES), {
+      host: '127.0.0.1',
+      port,
+    })
     await client.send(bencoded({ t: tid, y: 'r', r: { id, token } }), { host: '127.0.0.1', port })
   }
 }

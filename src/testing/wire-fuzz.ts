@@ -1,8 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 
-import type { SeededRandom } from './seeded-random.ts'
-
 const PROTOCOL = Buffer.from('\u0013BitTorrent protocol')
 // BEP 6 and BEP 10 on, so that every message kind is read
 const RESERVED = Buffer.from('0000000000100004', 'hex')
@@ -98,19 +96,6 @@ export async function speak(
     if (!socket.write(bytes)) await Promise.race([once(socket, 'drain'), closed])
   }
   await finish(socket, closed)
-}
-
-/** One message of a kind that exists, with something wrong about it. */
-export function mutatedMessage(random: SeededRandom): Uint8Array {
-  const original = KNOWN_CRASHERS[random.below(KNOWN_CRASHERS.length - 2)] ?? message(2)
-  const bytes = Buffer.from(original.subarray(0, 2000))
-  for (let changes = random.below(6); changes >= 0; changes -= 1) {
-    const at = 4 + random.below(Math.max(1, bytes.length - 4))
-    if (at < bytes.length) bytes[at] = random.below(256)
-  }
-  // Nine in ten keep a true length, so that what follows is read as well.
-  if (random.below(10) > 0 && bytes.length >= 4) bytes.writeUInt32BE(bytes.length - 4)
-  return bytes
 }
 
 async function finish(socket: Socket, closed: Promise<unknown>): Promise<void> {

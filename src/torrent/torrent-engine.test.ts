@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 
 import { completed, startEngine, startLeecher, testBlob } from '../testing/engine-fixture.ts'
-import { KNOWN_CRASHERS, mutatedMessage, speak } from '../testing/wire-fuzz.ts'
+import { KNOWN_CRASHERS, speak } from '../testing/wire-fuzz.ts'
+import { wrongMessages } from '../testing/fuzz/wire-targets.ts'
 import { SeededRandom } from '../testing/seeded-random.ts'
 
 const SIZE = 9 * 1024 * 1024 + 12_345
@@ -79,13 +80,14 @@ test('a wire closes when its peer is gone', async (t) => {
 test('no message ends an engine: what is known to crash the libraries, and thousands of mutations', async (t) => {
   const random = new SeededRandom(Date.now())
   t.diagnostic(`seed ${random.seed}`)
+  const next = wrongMessages(random)
   const seed = await startEngine(t, { holds: blob })
   const leecher = await startLeecher(t, blob.record)
   const { infoHash } = blob.record
   for (const { endpoint } of [seed, leecher]) {
     for (const bytes of KNOWN_CRASHERS) await speak(endpoint.port, { infoHash, messages: [bytes] })
     for (let stranger = 0; stranger < 20; stranger += 1) {
-      const messages = Array.from({ length: 50 }, () => mutatedMessage(random))
+      const messages = Array.from({ length: 50 }, next)
       await speak(endpoint.port, { infoHash, messages })
     }
   }

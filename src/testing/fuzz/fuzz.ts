@@ -47,7 +47,7 @@ export interface FuzzReport {
 export const MAX_INPUT_MS = 250
 /** What may be left behind, bytes: compiled code and caches of the engine, but nothing by input. */
 export const MAX_GROWN_BYTES = 12 * 1024 * 1024
-const HANG_MS = 20_000
+const HANG_MS = 10_000
 const MAX_ANSWERS = 4000
 const TURN_EVERY = 4096
 const WARM_UP_INPUTS = 20_000

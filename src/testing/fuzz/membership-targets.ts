@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 
 import { isOperationError } from '../../errors.ts'
 import {
@@ -55,6 +56,10 @@ export function blobRecordTarget(): FuzzTarget {
       assert.ok(record.pieceLength <= MAX_UINT32)
       assert.match(record.infoHash, /^[0-9a-f]{40}$/)
       assert.deepEqual(decodeBlobRecord(encodeBlobRecord(record, swarmKey), swarmKey), record)
+      assert.ok(
+        records.some((made) => isDeepStrictEqual(made, record)),
+        'a record that nobody made',
+      )
       return `size ${record.size}`
     },
   }
@@ -81,6 +86,8 @@ export function referenceRecordTarget(): FuzzTarget {
     sign('localhost:5000/x:latest', 'Büro'),
     sign(`docker.io/library/app@${digestOf('x')}`, 'x'.repeat(253)),
   ]
+  const proofsOf = ({ signature, mac }: SignedReferenceRecord) => `${signature} ${mac}`
+  const made = new Set(seeds.map(proofsOf))
   let refused = 0
   let taken = 0
   const parse = (value: unknown): SignedReferenceRecord =>
@@ -101,7 +108,9 @@ export function referenceRecordTarget(): FuzzTarget {
         // A member may sign what it likes: fields that passed are signed anew, now and then, for that takes long.
         if (!isOfAMember || refused % SIGN_EVERY !== 0) throw error
         const fields = value as SignedReferenceRecord
-        return check(parse(signReferenceRecord(fields, { identity, swarmKey, nowMs: NOW_MS })))
+        const signed = signReferenceRecord(fields, { identity, swarmKey, nowMs: NOW_MS })
+        made.add(proofsOf(signed))
+        return check(parse(signed))
       }
     },
   }
@@ -114,6 +123,7 @@ export function referenceRecordTarget(): FuzzTarget {
     assert.ok(record.sequence <= NOW_MS + 86_400e3)
     assert.match(record.nodeId, /^[0-9a-f]{64}$/)
     assert.equal(Object.getPrototypeOf(record), Object.prototype)
+    assert.ok(made.has(proofsOf(record)), 'a record that nobody made')
     taken += 1
     if (taken % CHECK_EVERY !== 0) return 'a record'
     const text = JSON.stringify(record)

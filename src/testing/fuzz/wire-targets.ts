@@ -1,10 +1,12 @@
 /** The BitTorrent wire of real engines, message by message. */
 import assert from 'node:assert/strict'
 
+import type { SeededRandom } from '../seeded-random.ts'
 import { handshake, KNOWN_CRASHERS, message } from '../wire-fuzz.ts'
 import type { FuzzTarget } from './fuzz.ts'
 import { WIRE_MESSAGE, WORDS } from './grammars.ts'
 import { MemorySocket } from './memory-socket.ts'
+import { Mutator } from './mutator.ts'
 import { bytesOf } from './promises.ts'
 import { bareWire, Engines } from './wire-strangers.ts'
 
@@ -35,6 +37,16 @@ const SANE: readonly Buffer[] = [
   extended(3, 'd1:al16:203.0.113.7:688115:[2001:db8::1]:111:203.0.113.9ee'),
 ]
 
+const SEEDS = [...SANE, ...KNOWN_CRASHERS]
+  .filter(({ length }) => length < 4000)
+  .map((bytes) => bytes.toString('latin1'))
+
+/** Messages with something wrong about them, one after the other. */
+export function wrongMessages(random: SeededRandom): () => Uint8Array {
+  const mutator = new Mutator(random, WIRE_MESSAGE, SEEDS)
+  return () => withTrueLength(mutator.next(), random.below(10))
+}
+
 /** Messages behind the handshake: those of BEP 3 and 6, and extended ones (BEP 9, 10, and `dd_peers`). */
 export async function openMessagesTarget(): Promise<FuzzTarget> {
   const engines = await Engines.open()
@@ -43,9 +55,7 @@ export async function openMessagesTarget(): Promise<FuzzTarget> {
   return {
     name: 'wire messages',
     grammar: WIRE_MESSAGE,
-    seeds: [...SANE, ...KNOWN_CRASHERS]
-      .filter(({ length }) => length < 4000)
-      .map((bytes) => bytes.toString('latin1')),
+    seeds: SEEDS,
     codes: [],
     settle() {
       turn = (turn + 1) % CONNECTIONS
@@ -105,6 +115,7 @@ export async function openHandshakeTarget(): Promise<FuzzTarget> {
       const answer = `${socket.destroyed} ${wire?.peerId === null} ${bytes.length < HANDSHAKE_BYTES}`
       if (wire && wire.peerId !== null) {
         assert.match(wire.peerId, /^[0-9a-f]{40}$/)
+        assert.equal(input.slice(1, 20), 'BitTorrent protocol')
       }
       wire?.destroy()
       if (isForEngine) setImmediate(() => socket.destroy())

@@ -2,6 +2,7 @@
 export const MEASURES = [
   'metainfo',
   'seed-to-leecher',
+  'encryption-cost',
   'first-byte',
   'crowd',
   'never-slower',

@@ -6,7 +6,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { connectNode } from '../../src/control/control-client.ts'
 import type { NodeOperations } from '../../src/control/control-protocol.ts'
 import { mapConcurrently } from '../../src/support/concurrency.ts'
+import { mustSucceed } from '../../src/testing/lab/child.ts'
 import { startDdockerNode, type DdockerNode } from '../../src/testing/lab/ddocker-node.ts'
+import type { NetworkHost } from '../../src/testing/lab/network.ts'
 import { drainHttp } from '../drain-http.ts'
 import type { Arena, Contender, Leecher, Lineup } from './contender.ts'
 
@@ -20,19 +22,23 @@ export interface BenchNode {
   readonly operations: Required<NodeOperations>
 }
 
+type Swarm = 'closed' | 'public'
+
 /**
- * ddocker nodes of a closed swarm, one process each. The leechers pull by the `pull` operation, or through their
+ * ddocker nodes of one swarm, one process each. The leechers pull by the `pull` operation, or through their
  * registry door where `byDoor` is set.
+ * @param swarm closed by default; in the public one nodes do the same, but speak plain BitTorrent
  * @param nodeFlags for every node, such as `--cpu-prof --cpu-prof-dir=/tmp`
  */
 export function ddocker({
   byDoor = false,
   nodeFlags = '',
-}: { byDoor?: boolean; nodeFlags?: string } = {}): Contender {
+  swarm = 'closed',
+}: { byDoor?: boolean; nodeFlags?: string; swarm?: Swarm } = {}): Contender {
   return {
     name: 'ddocker',
-    settings: { swarm: 'closed', pullBy: byDoor ? 'registry door' : 'pull --no-load' },
-    open: async (arena) => openLineup(arena, { byDoor, nodeFlags }),
+    settings: { swarm, pullBy: byDoor ? 'registry door' : 'pull --no-load' },
+    open: async (arena) => openLineup(arena, { byDoor, nodeFlags, swarm }),
   }
 }
 
@@ -42,6 +48,7 @@ export async function openNodes(
   options: Pick<Arena, 'directory' | 'hosts'> & {
     count: number
     nodeFlags?: string
+    swarm?: Swarm
   },
 ): Promise<BenchNode[]> {
   const swarmKey = randomBytes(32).toString('hex')
@@ -68,17 +75,19 @@ export async function ask<Request, Result>(
 
 async function openLineup(
   arena: Arena,
-  { byDoor, nodeFlags }: { byDoor: boolean; nodeFlags: string },
+  { byDoor, nodeFlags, swarm }: { byDoor: boolean; nodeFlags: string; swarm: Swarm },
 ): Promise<Lineup> {
   await using opening = new AsyncDisposableStack()
   const count = arena.leechers + 1
-  const [seed, ...nodes] = await openNodes(opening, { ...arena, count, nodeFlags })
+  const [seed, ...nodes] = await openNodes(opening, { ...arena, count, nodeFlags, swarm })
   if (!seed) throw new TypeError('a line-up without a seed')
   await ask(seed.operations.import, { path: arena.image.layoutPath, name: IMAGE })
   const opened = opening.move()
   return {
     seed: { pid: seed.node.pid, sentBytes: () => sentBytes(seed) },
-    leechers: nodes.map((node) => leecherOf(node, { arena, byDoor })),
+    leechers: nodes.map((node, at) =>
+      leecherOf(node, { arena, byDoor, host: arena.hosts?.[at + 1] }),
+    ),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }
 }
@@ -90,9 +99,10 @@ async function openNode(
     discovery: string
     swarmKey: string
     nodeFlags?: string
+    swarm?: Swarm
   },
 ): Promise<BenchNode> {
-  const { directory, hosts, index, discovery, swarmKey, nodeFlags = '' } = options
+  const { directory, hosts, index, discovery, swarmKey, nodeFlags = '', swarm } = options
   const host = hosts?.[index]
   const dataDir = join(directory, `ddocker-${index}`)
   stack.defer(async () => rm(dataDir, { recursive: true, force: true }))
@@ -103,6 +113,7 @@ async function openNode(
       dataDir,
       nodeName: `node${index}`,
       ...(host && { host }),
+      ...(swarm === 'public' && { args: ['--swarm', 'public'] }),
       wrapper: nodeFlags === '' ? [] : ['bash', '-c', `exec "$0" ${nodeFlags} "$@"`],
     }),
   )
@@ -125,13 +136,14 @@ async function untilMet(nodes: readonly BenchNode[]): Promise<void> {
 
 function leecherOf(
   { node, operations }: BenchNode,
-  { arena, byDoor }: { arena: Arena; byDoor: boolean },
+  { arena, byDoor, host }: { arena: Arena; byDoor: boolean; host: NetworkHost | undefined },
 ): Leecher {
   return {
     pid: node.pid,
     sentBytes: () => sentBytes({ node, operations }),
     fetch: async () => {
-      if (byDoor) await fetchByDoor(node.registry, arena)
+      if (byDoor && host) await fetchInside(host, node.registry, arena)
+      else if (byDoor) await fetchByDoor(node.registry, arena)
       else await fetchByPull(operations, arena)
     },
   }
@@ -142,6 +154,19 @@ async function fetchByDoor(registry: string, { image }: Arena): Promise<void> {
   await drainHttp(registry, `/v2/local/${name}/manifests/1`)
   const { bytes } = await drainHttp(registry, `/v2/local/${name}/blobs/${image.digest}`)
   if (bytes !== image.size) throw new Error(`wanted ${image.size} bytes, got ${bytes}`)
+}
+
+/** The same from a host of its own, which this process cannot reach. */
+async function fetchInside(host: NetworkHost, registry: string, { image }: Arena): Promise<void> {
+  const base = `http://${registry}/v2/local/${IMAGE.split(':')[0]}`
+  const get = async (path: string, timeoutMs: number) => {
+    const args = ['--silent', '--fail', '--output', '/dev/null', '--write-out', '%{size_download}']
+    const url = `${base}/${path}`
+    return mustSucceed(await host.run('curl', [...args, url], { timeoutMs }), url).stdout
+  }
+  await get('manifests/1', 60_000)
+  const bytes = await get(`blobs/${image.digest}`, 600_000)
+  if (Number(bytes) !== image.size) throw new Error(`wanted ${image.size} bytes, got ${bytes}`)
 }
 
 async function fetchByPull(operations: Required<NodeOperations>, { image }: Arena): Promise<void> {

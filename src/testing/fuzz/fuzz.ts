@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { Worker } from 'node:worker_threads'
 
 import { isOperationError, type ErrorCode } from '../../errors.ts'
 import { SeededRandom } from '../seeded-random.ts'
 import type { Grammar } from './grammars.ts'
-import type { WatchedRun } from './hang-watchdog.ts'
+import { HangWatchdog } from './hang-watchdog.ts'
 import { Mutator } from './mutator.ts'
 
 /** A parser of what a peer sends, with what it promises. */
@@ -39,7 +38,7 @@ export interface FuzzReport {
   readonly ms: number
   /** of one input, ms */
   readonly slowestMs: number
-  /** bytes in use after the run, beyond those before it */
+  /** bytes in use after the run, beyond those before it; 0 for runs too short to tell */
   readonly grownBytes: number
 }
 
@@ -75,17 +74,21 @@ export async function fuzz(
   { count, seed }: { count: number; seed: number },
 ): Promise<FuzzReport> {
   const stackTraceLimit = Error.stackTraceLimit
+  const label = `fuzz ${target.name}, seed ${seed}`
+  await using watchdog = new HangWatchdog({ label, limitMs: HANG_MS })
   // A stack takes longer to make than most inputs take to read.
   Error.stackTraceLimit = 0
   try {
-    await new Run(target, seed).read(Math.min(count, WARM_UP_INPUTS))
-    const before = bytesInUse()
-    const run = new Run(target, seed)
+    // Of a short run most of what it leaves behind is compiled code.
+    const isMeasured = count >= WARM_UP_INPUTS
+    if (isMeasured) await new Run(target, { seed, watchdog }).read(WARM_UP_INPUTS)
+    const before = isMeasured ? bytesInUse() : 0
+    const run = new Run(target, { seed, watchdog })
     const startedMs = performance.now()
     await run.read(count)
     const report = { ...run.report(), ms: Math.round(performance.now() - startedMs) }
     run.forget()
-    const grownBytes = bytesInUse() - before
+    const grownBytes = isMeasured ? bytesInUse() - before : 0
     assert.ok(
       grownBytes < MAX_GROWN_BYTES,
       `${target.name}: ${grownBytes} bytes more (seed ${seed})`,
@@ -101,33 +104,32 @@ class Run {
   readonly #seed: number
   #mutator: Mutator | undefined
   readonly #answers = new Set<string>()
-  readonly #progress = new Int32Array(new SharedArrayBuffer(4))
+  readonly #watchdog: HangWatchdog
   #inputs = 0
   #taken = 0
   #slowestMs = 0
 
-  constructor(target: FuzzTarget, seed: number) {
+  constructor(target: FuzzTarget, { seed, watchdog }: { seed: number; watchdog: HangWatchdog }) {
     this.#target = target
     this.#seed = seed
+    this.#watchdog = watchdog
     this.#mutator = new Mutator(new SeededRandom(seed), target.grammar, target.seeds)
   }
 
   async read(count: number): Promise<void> {
     const mutator = this.#mutator
     if (!mutator) return
-    const watchdog = this.#watch()
     try {
       while (this.#inputs < count) {
         const settling = this.#target.settle?.()
         if (settling) await settling
         this.#inputs += 1
         if (this.#inputs % TURN_EVERY === 0) await new Promise(setImmediate)
-        Atomics.store(this.#progress, 0, this.#inputs)
+        this.#watchdog.begin(this.#inputs)
         this.#readOne(mutator.next(), mutator)
       }
     } finally {
-      Atomics.store(this.#progress, 0, 0)
-      await watchdog.terminate()
+      this.#watchdog.begin(0)
     }
   }
 
@@ -205,15 +207,6 @@ class Run {
     return new assert.AssertionError({
       message: `${where}: ${shown}\n${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`,
     })
-  }
-
-  #watch(): Worker {
-    const workerData: WatchedRun = {
-      progress: this.#progress,
-      label: `fuzz ${this.#target.name}, seed ${this.#seed}`,
-      limitMs: HANG_MS,
-    }
-    return new Worker(new URL('hang-watchdog.ts', import.meta.url), { workerData })
   }
 }
 

@@ -1,5 +1,6 @@
 import { test } from 'node:test'
 
+import { fuzzWithKey, fuzzWithoutKey } from '../testing/datagram-fuzz-sealed.conformance.ts'
 import { fuzzDht } from '../testing/datagram-fuzz.conformance.ts'
 
 const SEED = 20_260_311
@@ -10,3 +11,11 @@ for (const isPublic of [true, false]) {
     await fuzzDht({ isPublic, count: 10_000, seed: SEED })
   })
 }
+
+test(`of 20,000 datagrams of those without the key none is opened (seed ${SEED})`, () => {
+  fuzzWithoutKey({ count: 20_000, seed: SEED })
+})
+
+test(`of 10,000 of a mad member those are opened that are of now, whole, new and ours (seed ${SEED})`, () => {
+  fuzzWithKey({ count: 10_000, seed: SEED })
+})

@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { testKey, until } from '../testing/dht-testnet.ts'
+import { testKey, testSwarmKey, until } from '../testing/dht-testnet.ts'
 import type { PeerAddress } from './discovery.ts'
 import { LanDiscovery } from './lan-discovery.ts'
+import { DatagramSeal } from './sealed-datagram.ts'
 
 const GROUP = '239.192.152.143'
 const nodesKey = testKey('nodes')
 
 /** A node on the multicast of loopback; the first picks the port of the group, the others share it. */
-async function join(options: { peerPort: number; groupPort?: number; nodesKey?: typeof nodesKey }) {
+async function join(options: { peerPort: number; groupPort?: number; seal?: DatagramSeal }) {
   const heard: PeerAddress[] = []
   const lan = await LanDiscovery.open({
     nodesKey,
@@ -59,6 +60,72 @@ test('nodes of another swarm, other clients and garbage go unheard', async () =>
   stranger.close()
   await once(stranger, 'close')
 })
+
+test('nodes of a closed swarm find each other in no time, others see noise of one length', async (t) => {
+  await using open = new AsyncDisposableStack()
+  const startMs = performance.now()
+  const a = await join({ peerPort: 1001, seal: sealOf('ours') })
+  open.use(a.lan)
+  const { groupPort } = a.lan
+  const { overheard, say } = await overhear(t, groupPort)
+  const b = await join({ peerPort: 1002, groupPort, seal: sealOf('ours') })
+  open.use(b.lan)
+  await until(() => a.heard.length > 0 && b.heard.length > 0)
+  assert.ok(performance.now() - startMs < 5000)
+  assert.deepEqual(a.heard[0], { host: '127.0.0.1', port: 1002 })
+  assert.deepEqual(b.heard[0], { host: '127.0.0.1', port: 1001 })
+  const other = await join({ peerPort: 1003, groupPort, seal: sealOf('others') })
+  open.use(other.lan)
+  await until(() => overheard.length >= 4)
+  assert.deepEqual(new Set(overheard.map(({ length }) => length)), new Set([220]))
+
+  const [first] = overheard
+  assert.ok(first)
+  for (let count = 0; count < 20; count += 1) await say(first)
+  await say(`BT-SEARCH * HTTP/1.1\r\nPort: 8\r\nInfohash: ${nodesKey}\r\n\r\n`)
+  const late = await join({ peerPort: 1004, groupPort, seal: sealOf('ours') })
+  open.use(late.lan)
+  await until(() => a.heard.some(({ port }) => port === 1004))
+  assert.deepEqual(new Set(a.heard.map(({ port }) => port)), new Set([1002, 1004]))
+  assert.ok(a.heard.length < 20, `${a.heard.length} messages were taken`)
+  assert.deepEqual(other.heard, [])
+})
+
+test('while a swarm changes its key, who has both understands both', async () => {
+  await using open = new AsyncDisposableStack()
+  const a = await join({ peerPort: 1001, seal: sealOf('next', 'old') })
+  open.use(a.lan)
+  const { groupPort } = a.lan
+  const b = await join({ peerPort: 1002, groupPort, seal: sealOf('old', 'next') })
+  open.use(b.lan)
+  const c = await join({ peerPort: 1003, groupPort, seal: sealOf('old') })
+  open.use(c.lan)
+  const portsOf = ({ heard }: typeof a) => new Set(heard.map(({ port }) => port))
+  await until(() => portsOf(a).size === 2 && portsOf(b).size === 2 && portsOf(c).size === 1)
+  assert.deepEqual(portsOf(c), new Set([1002]))
+})
+
+function sealOf(name: string, ...others: string[]): DatagramSeal {
+  return new DatagramSeal({
+    swarmKeys: [testSwarmKey(name), ...others.map(testSwarmKey)],
+    label: 'dd1/lan\0',
+  })
+}
+
+/** Somebody in the group who has no key. */
+async function overhear(t: TestContext, groupPort: number) {
+  const listener = createSocket({ type: 'udp4', reuseAddr: true })
+  t.after(() => listener.close())
+  listener.bind(groupPort)
+  await once(listener, 'listening')
+  listener.addMembership(GROUP, '127.0.0.1')
+  listener.setMulticastInterface('127.0.0.1')
+  const overheard: Buffer[] = []
+  listener.on('message', (datagram) => overheard.push(datagram))
+  const say = (bytes: Buffer | string) =>
+    new Promise((resolve) => listener.send(bytes, groupPort, GROUP, resolve))
+  return { overheard, say }
+}
 
 test('announces twice at the start, answers newcomers together, and then once a minute', async (t) => {
   const listener = createSocket({ type: 'udp4', reuseAddr: true })

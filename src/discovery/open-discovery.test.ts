@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
-import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
 import { tempDir } from '../testing/temp-dir.ts'
 import { CombinedDiscovery } from './combined-discovery.ts'
 import { collect, testKey, Testnet, testSwarmKey, until } from '../testing/dht-testnet.ts'
@@ -21,11 +21,14 @@ interface Settings {
   list: string
   port: number
   stateDir: string
+  swarmKey?: SwarmKey
+  alsoAccept?: readonly SwarmKey[]
 }
 
-async function open({ list, port, stateDir }: Settings): Promise<Discovery> {
+async function open({ list, port, stateDir, ...keys }: Settings): Promise<Discovery> {
   return await openDiscovery({
     swarmKey,
+    ...keys,
     isPublic: false,
     settings: parseDiscovery(list),
     host: '127.0.0.1',
@@ -55,6 +58,19 @@ test('nodes meet through a bootstrap node that asks nobody itself', async () => 
   first.announce(key)
   assert.deepEqual(await collect(second, key), [{ host: '127.0.0.1', port }])
   assert.deepEqual(first.stats(), { dhtNodes: 1, announcedKeys: 1, refusedDatagrams: 0 })
+})
+
+test('while a swarm changes its key, a node of the new one meets a node that was told of it', async () => {
+  await using dir = await tempDir()
+  const port = await freePort()
+  const next = testSwarmKey('next')
+  const shared = { list: 'none', port, stateDir: `${dir.path}/1` }
+  await using told = await open({ ...shared, alsoAccept: [next] })
+  const list = `bootstrap:localhost:${port}`
+  const keys = { swarmKey: next, alsoAccept: [swarmKey] }
+  await using changed = await open({ list, port: 0, stateDir: `${dir.path}/2`, ...keys })
+  told.announce(key)
+  assert.deepEqual(await collect(changed, key), [{ host: '127.0.0.1', port }])
 })
 
 test('static peers come up at every key, once, also when the DHT finds them as well', async () => {

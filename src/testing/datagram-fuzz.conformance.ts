@@ -175,9 +175,9 @@ export class MemberClient implements AsyncDisposable {
     this.#listeners.add(listener)
   }
 
-  /** Sends bytes as they are, but sealed. */
+  /** Sends bytes as they are, as many as fit, but sealed. */
   async send(message: Uint8Array, to: PeerAddress): Promise<void> {
-    const datagram = this.#envelope.seal(message, to)
+    const datagram = this.#envelope.seal(message.subarray(0, MAX_MEMBER_MESSAGE_BYTES), to)
     this.#overhear(datagram)
     await this.#client.send(datagram, to)
   }

@@ -10,6 +10,8 @@ export interface KnownPeer extends NodeHello {
   bytesFrom: number
   bytesTo: number
   badPieces: number
+  /** of what may be a mishap once, and no more after that */
+  strikes: number
   bannedUntilMs: number
   banReason?: string
   /** it did not answer: not asked again before this */
@@ -20,6 +22,7 @@ const MAX_PEERS = 5000
 const BAN_MS = 3600e3
 // A node that did not answer is left alone for a moment; after an hour it is no longer expected back.
 const SILENT_MS = 5000
+const MAX_STRIKES = 3
 const GONE_MS = 3600e3
 
 /** The nodes this one knows, by id; who misbehaved is remembered and left out. */
@@ -39,6 +42,7 @@ export class PeerDirectory {
       bytesFrom: 0,
       bytesTo: 0,
       badPieces: 0,
+      strikes: 0,
       bannedUntilMs: 0,
       ...known,
       ...hello,
@@ -81,6 +85,14 @@ export class PeerDirectory {
     if (!peer) return
     peer.bannedUntilMs = nowMs + BAN_MS
     peer.banReason = reason
+  }
+
+  /** @returns whether it is one too many */
+  strike(nodeId: string): boolean {
+    const peer = this.#peers.get(nodeId)
+    if (!peer) return false
+    peer.strikes += 1
+    return peer.strikes >= MAX_STRIKES
   }
 
   isBanned(peer: KnownPeer | undefined, nowMs: number = Date.now()): boolean {

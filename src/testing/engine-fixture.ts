@@ -66,7 +66,11 @@ export async function completed({ progress }: TorrentDownload): Promise<void> {
 /** Starts an engine that seeds `holds`, which may differ from what its record says. */
 export async function startEngine(
   t: TestContext,
-  { holds, uploadBytesPerSecond }: { holds?: TestBlob; uploadBytesPerSecond?: number } = {},
+  {
+    holds,
+    gives = true,
+    uploadBytesPerSecond,
+  }: { holds?: TestBlob; gives?: boolean; uploadBytesPerSecond?: number } = {},
 ): Promise<TestEngine> {
   let engine: TorrentEngine | undefined
   const server = createServer({ noDelay: true }, (socket) => {
@@ -80,7 +84,8 @@ export async function startEngine(
     peerPort: port,
     ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
     nodeId: createHash('sha256').update(String(port)).digest('hex'),
-    load: async (infoHash) => (infoHash === holds?.record.infoHash ? seedOf(holds) : undefined),
+    load: async (infoHash) =>
+      infoHash === holds?.record.infoHash ? seedOf(holds, gives) : undefined,
   })
   t.after(async () => {
     await engine[Symbol.asyncDispose]()
@@ -106,13 +111,16 @@ export async function startLeecher(t: TestContext, record: TorrentRecord): Promi
   return { engine, endpoint, store, partial, download }
 }
 
-function seedOf({ bytes, record }: TestBlob): SeedContent {
+function seedOf({ bytes, record }: TestBlob, gives: boolean): SeedContent {
   return {
     record,
     content: {
       size: bytes.length,
       hasPiece: () => true,
-      read: async (offset, length) => bytes.subarray(offset, offset + length),
+      read: async (offset, length) => {
+        if (!gives) throw new Error('it is gone')
+        return bytes.subarray(offset, offset + length)
+      },
     },
     close: async () => {},
   }

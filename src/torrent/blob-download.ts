@@ -8,26 +8,21 @@ import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 import { BufferPool } from '../support/buffer-pool.ts'
 import type { TokenBucket } from '../support/token-bucket.ts'
+import { BadPieces } from './bad-pieces.ts'
 import { pieceHashOf } from './metainfo.ts'
 import { PieceAvailability } from './piece-availability.ts'
-import { PieceDownload, type BlockPeer } from './piece-download.ts'
+import { PeerLink, type Culprit } from './peer-link.ts'
+import { PieceDownload } from './piece-download.ts'
 import { BLOCK_BYTES } from './piece-length.ts'
-import { pickPiece, requestDepth } from './piece-picker.ts'
-
-/** One connection that may deliver. */
-interface Link extends BlockPeer {
-  readonly wire: Wire
-  /** pieces this peer alone was asked for */
-  readonly owned: Set<PieceDownload<Link>>
-  bytes: number
-  heardAtMs: number
-}
+import { pickPiece } from './piece-picker.ts'
 
 interface DownloadEvents {
   /** a verified piece is in the partial blob and offered to others */
   piece: [index: number, bytes: number]
-  /** a piece failed its hash and this peer alone had sent it */
-  badPiece: [wire: Wire, index: number]
+  /** a piece failed its hash, and it is proven that this peer sent wrong bytes of it */
+  badPiece: [culprit: Culprit, index: number]
+  /** a peer offers pieces and turns down every request for them; it was cut off */
+  refused: [culprit: Culprit]
   /** a connection ended */
   peerLost: []
   /** all pieces are here; the whole has yet to be proven */
@@ -62,14 +57,14 @@ const MAX_BUFFERED_BYTES = 48 * 1024 * 1024
  */
 export class BlobDownload extends EventEmitter<DownloadEvents> {
   readonly #options: Required<BlobDownloadOptions>
-  readonly #links = new Map<Wire, Link>()
+  readonly #links = new Map<Wire, PeerLink>()
   readonly #availability: PieceAvailability
   /** 1: in progress, being written, or here */
   readonly #taken: Uint8Array
   /** 1: counted as here */
   readonly #isHere: Uint8Array
-  readonly #pieces = new Map<number, PieceDownload<Link>>()
-  readonly #soleSource = new Set<number>()
+  readonly #pieces = new Map<number, PieceDownload<PeerLink>>()
+  readonly #bad = new BadPieces<PeerLink>()
   #cursor = 0
   #missing: number
   #writingBytes = 0
@@ -115,8 +110,8 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   }
 
   /** Asks this peer for what it has, until it closes. */
-  addWire(wire: Wire): void {
-    const link: Link = { wire, owned: new Set(), bytes: 0, isStalled: false, heardAtMs: Date.now() }
+  addWire(wire: Wire, nodeId?: string): void {
+    const link = new PeerLink({ wire, nodeId })
     this.#links.set(wire, link)
     wire.on('have', (index: number) => this.#availability.onHave(index))
     wire.on('bitfield', () => this.#onBitfield(wire))
@@ -171,16 +166,16 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     for (const link of this.#shuffledLinks()) this.#fill(link)
   }
 
-  #shuffledLinks(): Link[] {
+  #shuffledLinks(): PeerLink[] {
     const links = [...this.#links.values()]
     const start = Math.floor(this.#options.random() * links.length)
     return [...links.slice(start), ...links.slice(0, start)]
   }
 
-  #fill(link: Link): void {
+  #fill(link: PeerLink): void {
     const { wire } = link
-    if (wire.destroyed || wire.peerChoking || link.isStalled) return
-    const depth = this.#depthOf(wire)
+    if (!link.isUsable) return
+    const { depth } = link
     if (wire.requests.length > depth / 2) return
     if (wire.requests.length === 0) link.heardAtMs = Date.now()
     while (wire.requests.length < depth && this.#mayAsk() && this.#askNext(link));
@@ -193,17 +188,8 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     return waitMs === 0
   }
 
-  #depthOf(wire: Wire): number {
-    const said = wire.peerExtendedHandshake['reqq']
-    return requestDepth({
-      bytesPerSecond: wire.downloadSpeed(),
-      blockBytes: BLOCK_BYTES,
-      ...(typeof said === 'number' && said > 0 && { limit: said }),
-    })
-  }
-
   /** Asks for one more block: of the pieces of this peer, of a new one, or of one that others began. */
-  #askNext(link: Link): boolean {
+  #askNext(link: PeerLink): boolean {
     for (const piece of link.owned) {
       const block = piece.nextFree()
       if (block >= 0) return this.#ask(link, piece, block)
@@ -213,7 +199,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     return this.#join(link)
   }
 
-  #beginPiece(link: Link): PieceDownload<Link> | undefined {
+  #beginPiece(link: PeerLink): PieceDownload<PeerLink> | undefined {
     if (this.#bufferedBytes() >= MAX_BUFFERED_BYTES) return undefined
     const index = pickPiece({
       pieceCount: this.#taken.length,
@@ -225,10 +211,10 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
       random: this.#options.random,
     })
     if (index < 0) return undefined
-    const piece = new PieceDownload<Link>({
+    const piece = new PieceDownload<PeerLink>({
       index,
       bytes: this.#options.buffers.take(this.#lengthOf(index)),
-      isSoleSource: this.#soleSource.has(index),
+      isSoleSource: this.#bad.hasFailed(index),
     })
     this.#taken[index] = 1
     this.#pieces.set(index, piece)
@@ -238,7 +224,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   }
 
   /** Blocks that another peer has not been asked for, or fell silent over. */
-  #join(link: Link): boolean {
+  #join(link: PeerLink): boolean {
     for (const piece of this.#pieces.values()) {
       if (!link.wire.peerPieces.get(piece.index) || !this.#mayJoin(piece, link)) continue
       const block = piece.nextFree()
@@ -247,13 +233,13 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     return false
   }
 
-  #mayJoin(piece: PieceDownload<Link>, link: Link): boolean {
+  #mayJoin(piece: PieceDownload<PeerLink>, link: PeerLink): boolean {
     if (piece.owner === undefined || piece.owner === link) return true
     if (piece.isSoleSource) return false
     return piece.owner.isStalled || this.#pieces.size <= this.#links.size
   }
 
-  #ask(link: Link, piece: PieceDownload<Link>, block: number): boolean {
+  #ask(link: PeerLink, piece: PieceDownload<PeerLink>, block: number): boolean {
     const { wire } = link
     piece.onAsked(block, link)
     wire.request(piece.index, block * BLOCK_BYTES, piece.lengthOf(block), (error, bytes) => {
@@ -263,36 +249,44 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     return true
   }
 
-  #onRefused(link: Link, piece: PieceDownload<Link>, block: number): void {
+  #onRefused(link: PeerLink, piece: PieceDownload<PeerLink>, block: number): void {
     piece.onRefused(block, link)
+    if (link.onRefused()) {
+      this.emit('refused', link)
+      link.wire.destroy()
+    }
     this.schedule()
   }
 
-  #onBlock(link: Link, piece: PieceDownload<Link>, block: number, bytes: Uint8Array): void {
+  #onBlock(link: PeerLink, piece: PieceDownload<PeerLink>, block: number, bytes: Uint8Array): void {
     if (this.#isClosed) return
-    link.bytes += bytes.length
+    link.onBlock()
     const others = piece.onBlock(block, bytes, link)
     for (const other of others ?? []) this.#cancel(other, piece, block)
     if (piece.isComplete && this.#pieces.get(piece.index) === piece) this.#onPiece(piece)
-    if (link.wire.requests.length <= this.#depthOf(link.wire) / 2) this.schedule()
+    if (link.wire.requests.length <= link.depth / 2) this.schedule()
   }
 
-  #cancel(link: Link, piece: PieceDownload<Link>, block: number): void {
+  #cancel(link: PeerLink, piece: PieceDownload<PeerLink>, block: number): void {
     if (!link.wire.destroyed)
       link.wire.cancel(piece.index, block * BLOCK_BYTES, piece.lengthOf(block))
   }
 
-  #onPiece(piece: PieceDownload<Link>): void {
+  #onPiece(piece: PieceDownload<PeerLink>): void {
     const { index } = piece
     this.#release(piece)
     const bytes = piece.takeBytes()
     const found = createHash('sha1').update(bytes).digest()
     if (found.equals(pieceHashOf(this.#options.record, index))) {
+      for (const culprit of this.#bad.onGood(index, bytes)) this.emit('badPiece', culprit, index)
       void this.#keep(index, bytes)
       return
     }
+    const culprit = this.#bad.onBad(index, bytes, piece.senders)
     this.#options.buffers.give(bytes)
-    this.#onBadPiece(piece)
+    this.#taken[index] = 0
+    if (culprit) this.emit('badPiece', culprit, index)
+    this.schedule()
   }
 
   async #keep(index: number, bytes: Buffer): Promise<void> {
@@ -333,37 +327,27 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     this.emit('complete')
   }
 
-  /** One contributor: it is the culprit. Several: the piece is fetched again, from one peer alone. */
-  #onBadPiece(piece: PieceDownload<Link>): void {
-    const { index, sources } = piece
-    this.#taken[index] = 0
-    this.#soleSource.add(index)
-    const [culprit] = sources
-    if (sources.size === 1 && culprit) this.emit('badPiece', culprit.wire, index)
-    this.schedule()
-  }
-
-  #release(piece: PieceDownload<Link>): void {
+  #release(piece: PieceDownload<PeerLink>): void {
     this.#pieces.delete(piece.index)
     piece.owner?.owned.delete(piece)
     piece.owner = undefined
   }
 
-  #onHeard(link: Link): void {
+  #onHeard(link: PeerLink): void {
     link.heardAtMs = Date.now()
     if (!link.isStalled) return
     link.isStalled = false
     this.schedule()
   }
 
-  #onClose(link: Link): void {
+  #onClose(link: PeerLink): void {
     this.#links.delete(link.wire)
     this.#availability.onGone(link.wire)
     for (const piece of link.owned) {
       piece.owner = undefined
       piece.onStalled()
       // Nothing of it came, or only one peer may fill it: somebody else begins it anew.
-      if (piece.sources.size === 0 || piece.isSoleSource) {
+      if (piece.isEmpty || piece.isSoleSource) {
         this.#pieces.delete(piece.index)
         this.#taken[piece.index] = 0
         this.#options.buffers.give(piece.takeBytes())
@@ -381,8 +365,8 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     this.schedule()
   }
 
-  #watchLink(link: Link, nowMs: number): void {
-    const silentMs = link.wire.requests.length === 0 ? 0 : nowMs - link.heardAtMs
+  #watchLink(link: PeerLink, nowMs: number): void {
+    const silentMs = link.silentMs(nowMs)
     if (silentMs > SILENT_MS && this.#links.size > 1) link.wire.destroy()
     if (silentMs <= STALL_MS || link.isStalled) return
     link.isStalled = true
@@ -393,13 +377,11 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   #duplicateLast(): void {
     if (this.#missing > this.#links.size) return
     for (const link of this.#links.values()) {
-      const { wire } = link
-      if (wire.requests.length > 0 || wire.peerChoking || link.isStalled) continue
-      this.#duplicate(link)
+      if (link.wire.requests.length === 0 && link.isUsable) this.#duplicate(link)
     }
   }
 
-  #duplicate(link: Link): void {
+  #duplicate(link: PeerLink): void {
     for (const piece of this.#pieces.values()) {
       if (piece.isSoleSource || !link.wire.peerPieces.get(piece.index)) continue
       for (let asked = 0; asked < 16; asked += 1) {

@@ -16,7 +16,8 @@ export class PieceDownload<Peer extends BlockPeer> {
   readonly blockCount: number
   /** after a wrong piece with several contributors: only one peer may fill it */
   readonly isSoleSource: boolean
-  readonly sources = new Set<Peer>()
+  /** who sent which block */
+  readonly senders: (Peer | undefined)[]
   owner: Peer | undefined
   #bytes: Buffer | undefined
   #missing: number
@@ -33,7 +34,13 @@ export class PieceDownload<Peer extends BlockPeer> {
     this.isSoleSource = options.isSoleSource ?? false
     this.#missing = this.blockCount
     this.#received = new Uint8Array(this.blockCount)
+    this.senders = Array.from({ length: this.blockCount })
     this.#asked = Array.from({ length: this.blockCount }, () => [])
+  }
+
+  /** Nothing of it is here. */
+  get isEmpty(): boolean {
+    return this.#missing === this.blockCount
   }
 
   get isComplete(): boolean {
@@ -81,7 +88,7 @@ export class PieceDownload<Peer extends BlockPeer> {
     this.#bytes.set(bytes, block * BLOCK_BYTES)
     this.#received[block] = 1
     this.#missing -= 1
-    this.sources.add(peer)
+    this.senders[block] = peer
     const others = (this.#asked[block] ?? []).filter((other) => other !== peer)
     this.#asked[block] = []
     return others

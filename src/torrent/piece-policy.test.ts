@@ -116,7 +116,7 @@ test('a piece is whole when every block has come once, in any order, duplicates 
   assert.equal(piece.isComplete, false)
   piece.onBlock(1, blockOf(1), peer)
   assert.ok(piece.isComplete)
-  assert.deepEqual([...piece.sources], [peer])
+  assert.deepEqual([...new Set(piece.senders)], [peer])
   assert.ok(piece.takeBytes().equals(bytes))
   assert.throws(() => piece.takeBytes(), TypeError)
 })

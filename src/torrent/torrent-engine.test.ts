@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { test } from 'node:test'
 
+import type Wire from 'bittorrent-protocol'
+
 import { completed, startEngine, startLeecher, testBlob } from '../testing/engine-fixture.ts'
 import { KNOWN_CRASHERS, speak } from '../testing/wire-fuzz.ts'
 import { wrongMessages } from '../testing/fuzz/wire-targets.ts'
@@ -42,7 +44,7 @@ test('finds who sent a wrong piece, and goes on with the others', async (t) => {
   const bad = await startEngine(t, { holds: { ...blob, bytes: wrong } })
   const leecher = await startLeecher(t, blob.record)
   const culprits: number[] = []
-  leecher.download.progress.on('badPiece', (wire) => {
+  leecher.download.progress.on('badPiece', ({ wire }) => {
     culprits.push(Number(wire.peerExtendedHandshake['p']))
     wire.destroy()
   })
@@ -52,6 +54,20 @@ test('finds who sent a wrong piece, and goes on with the others', async (t) => {
   await leecher.partial.commit()
   assert.ok(culprits.length >= 1 && culprits.length <= 3, `${culprits.length} wrong pieces`)
   assert.deepEqual([...new Set(culprits)], [bad.endpoint.port])
+})
+
+test('who offers pieces and turns down every request is cut off and named', async (t) => {
+  const stingy = await startEngine(t, { holds: blob, gives: false })
+  const leecher = await startLeecher(t, blob.record)
+  const refused = once(leecher.download.progress, 'refused') as Promise<[{ wire: Wire }]>
+  const lost = once(leecher.download.progress, 'peerLost')
+  leecher.download.dial(stingy.endpoint)
+  const [{ wire }] = await refused
+  assert.equal(Number(wire.peerExtendedHandshake['p']), stingy.endpoint.port)
+  await lost
+  const good = await startEngine(t, { holds: blob })
+  leecher.download.dial(good.endpoint)
+  await completed(leecher.download)
 })
 
 test('a leecher that goes is forgotten, and the next one gets all it lacks', async (t) => {

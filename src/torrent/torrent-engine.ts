@@ -299,7 +299,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
         origin?.attach(wire)
         exchange.attach(wire)
       }
-      download?.addWire(wire)
+      download?.addWire(wire, this.#options.channel?.memberAt(socket))
       this.#countTraffic(live, wire)
       wire.once('close', () => (live.idleSinceMs = Date.now()))
     })

@@ -27,6 +27,8 @@ export class BlobAssembly implements AsyncDisposable {
   readonly transfer: BlobTransfer
   /** nodes that said that they have it */
   readonly holders: Holder[] = []
+  /** who handed over the torrent, where it came from a peer */
+  voucher: Holder | undefined
   readonly #options: BlobAssemblyOptions
   readonly #hashes = new Map<number, Buffer>()
   readonly #complete = Promise.withResolvers<void>()

@@ -161,7 +161,7 @@ export class BlobSources {
       await assembly.commit()
     } catch (error) {
       if (isOperationError(error, 'BLOB_DIGEST_MISMATCH')) {
-        if (torrent) await this.#options.swarm.reject(torrent, assembly.holders)
+        if (torrent) await this.#options.swarm.reject(torrent, assembly.voucher)
         else run.isUpstreamWrong = true
       }
       throw error

@@ -145,12 +145,12 @@ export class HolderQuestions {
     })
   }
 
-  /** The torrent of a blob, from the first holder whose answer proves sound. */
+  /** The torrent of a blob, from the first holder whose answer proves sound, and who that was. */
   async metainfo(
     transfer: BlobTransfer,
     first: readonly Holder[],
     signal: AbortSignal,
-  ): Promise<TorrentRecord> {
+  ): Promise<{ torrent: TorrentRecord; voucher: Holder }> {
     const tried = new Set<string>()
     const tryHolder = async ({ peer }: Holder): Promise<TorrentRecord | undefined> => {
       if (tried.has(peer.nodeId)) return undefined
@@ -159,11 +159,11 @@ export class HolderQuestions {
     }
     for (const holder of first) {
       const torrent = await tryHolder(holder)
-      if (torrent) return torrent
+      if (torrent) return { torrent, voucher: holder }
     }
     for await (const holder of this.holders(transfer, [], { signal })) {
       const torrent = await tryHolder(holder)
-      if (torrent) return torrent
+      if (torrent) return { torrent, voucher: holder }
     }
     throw new OperationError(
       'BLOB_UNKNOWN',

@@ -10,6 +10,7 @@ import type { BlobStore } from '../store/blob-store.ts'
 import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { endpointOf } from '../torrent/peer-exchange.ts'
+import type { Culprit } from '../torrent/peer-link.ts'
 import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
 import type { BlobAssembly } from './blob-assembly.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
@@ -130,8 +131,7 @@ export class SwarmSource {
       await this.#questions.fetchWhole(transfer, found.holders, signal)
       return
     }
-    const torrent =
-      assembly.torrent ?? (await this.#questions.metainfo(transfer, found.holders, signal))
+    const torrent = assembly.torrent ?? (await this.#askForTorrent(assembly, found.holders, signal))
     if (!(await assembly.adopt(torrent))) {
       throw new OperationError(
         'RECORD_INVALID',
@@ -139,6 +139,17 @@ export class SwarmSource {
       )
     }
     await this.#fetchPieces(assembly, { torrent, ...options })
+  }
+
+  async #askForTorrent(
+    assembly: BlobAssembly,
+    holders: readonly Holder[],
+    signal: AbortSignal,
+  ): Promise<TorrentRecord> {
+    const { transfer } = assembly
+    const { torrent, voucher } = await this.#questions.metainfo(transfer, holders, signal)
+    assembly.voucher = voucher
+    return torrent
   }
 
   async #fetchPieces(
@@ -196,9 +207,10 @@ export class SwarmSource {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const stop = new AbortController()
     const anyStop = AbortSignal.any([signal, stop.signal])
-    progress.on('badPiece', (wire, index) =>
-      this.#onBadPiece(wire, { digest: transfer.digest, index }),
+    progress.on('badPiece', (culprit, index) =>
+      this.#onBadPiece(culprit, { digest: transfer.digest, index }),
     )
+    progress.on('refused', (culprit) => this.#onRefused(culprit))
     progress.once('complete', resolve)
     progress.once('failed', reject)
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
@@ -267,27 +279,43 @@ export class SwarmSource {
     }
   }
 
-  /** Right pieces of wrong content: this torrent is never taken again, nor who vouched for the whole. */
-  async reject(torrent: TorrentRecord, holders: readonly Holder[]): Promise<void> {
+  /**
+   * Right pieces of wrong content: this torrent is never taken again, nor who handed it over and said that the whole
+   * was there. Who has only a part of it may have been deceived as well.
+   */
+  async reject(torrent: TorrentRecord, voucher: Holder | undefined): Promise<void> {
     this.#rejected.add(torrent)
     await this.#options.catalog.removeTorrent(torrent.digest)
-    for (const { peer, blob } of holders) {
-      if (blob.state === 'complete') this.#ban(peer, 'handed over the torrent of other content')
-    }
+    if (voucher?.blob.state === 'complete')
+      this.#ban(voucher.peer, 'handed over the torrent of other content')
   }
 
-  #onBadPiece(
-    wire: Parameters<typeof endpointOf>[0],
-    { digest, index }: { digest: Digest; index: number },
-  ): void {
-    const { directory, engine } = this.#options
+  #onRefused(culprit: Culprit): void {
+    const peer = this.#peerBehind(culprit)
+    if (!peer) return
+    this.#log.warn({ peer: peer.nodeName }, 'a peer offers pieces that it does not give')
+    if (this.#options.directory.strike(peer.nodeId))
+      this.#ban(peer, 'offered pieces and did not give them')
+  }
+
+  #peerBehind({ wire, nodeId }: Culprit): KnownPeer | undefined {
+    const { directory } = this.#options
     const endpoint = endpointOf(wire)
-    const peer = endpoint && directory.byAddress(endpoint.host, endpoint.port)
+    if (nodeId !== undefined) return directory.byId(nodeId)
+    return endpoint && directory.byAddress(endpoint.host, endpoint.port)
+  }
+
+  #onBadPiece(culprit: Culprit, { digest, index }: { digest: Digest; index: number }): void {
+    const { engine } = this.#options
+    const { wire, nodeId } = culprit
+    const endpoint = endpointOf(wire)
+    const peer = this.#peerBehind(culprit)
     this.#log.warn(
       { digest, piece: index, peer: peer?.nodeName ?? wire.remoteAddress },
       'a peer sent a wrong piece and is cut off',
     )
     if (peer) this.#ban(peer, 'sent a piece with wrong bytes')
+    if (nodeId !== undefined) engine.ban(nodeId)
     if (endpoint) engine.ban(`${endpoint.host}:${endpoint.port}`)
     wire.destroy()
   }

@@ -6,7 +6,8 @@ import { Worker } from 'node:worker_threads'
 
 import { makeNodeIdentity } from '../src/membership/node-identity.ts'
 import type { SwarmKey } from '../src/membership/swarm-key.ts'
-import { memberSecret, SecureChannel } from '../src/peering/secure-channel.ts'
+import { memberSecret } from '../src/peering/channel-secret.ts'
+import { SecureChannel } from '../src/peering/secure-channel.ts'
 
 /** Which connections are set up. */
 export interface HandshakeSetting {

@@ -11,12 +11,13 @@ import type { JoinTicket } from '../membership/invite.ts'
 import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
-import { channelKeyOf, TicketBook } from '../membership/ticket-book.ts'
+import { TicketBook } from '../membership/ticket-book.ts'
 import { joinSwarm } from './join-swarm.ts'
 import { dialThrough } from './peer-client.ts'
 import { PEER_ROUTES } from './peer-messages.ts'
 import { PeerServer, type PeerHandlers } from './peer-server.ts'
-import { memberSecret, SecureChannel } from './secure-channel.ts'
+import { guestSecret, memberSecret } from './channel-secret.ts'
+import { SecureChannel } from './secure-channel.ts'
 
 const swarmKey = randomBytes(32) as SwarmKey
 const identity = makeNodeIdentity()
@@ -143,8 +144,8 @@ async function openMember(t: TestContext) {
   return { issue, calls }
 }
 
-function guestChannel({ id, secret }: JoinTicket): SecureChannel {
-  return new SecureChannel({ secret: { name: id, key: channelKeyOf(secret) }, identity })
+function guestChannel(ticket: JoinTicket): SecureChannel {
+  return new SecureChannel({ secret: guestSecret(ticket), identity })
 }
 
 function addressOf({ addresses }: JoinTicket): { host: string; port: number } {

@@ -4,9 +4,9 @@ import { OperationError, systemCodeOf } from '../errors.ts'
 import type { JoinTicket } from '../membership/invite.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
-import { channelKeyOf } from '../membership/ticket-book.ts'
 import { asRecord } from '../oci/descriptor.ts'
 import { deadline } from '../support/deadline.ts'
+import { guestSecret } from './channel-secret.ts'
 import { dialThrough } from './peer-client.ts'
 import { PEER_ROUTES } from './peer-messages.ts'
 import { SecureChannel } from './secure-channel.ts'
@@ -28,8 +28,7 @@ export async function joinSwarm(
   { signal, nowMs = Date.now() }: { signal: AbortSignal; nowMs?: number },
 ): Promise<{ swarmKey: SwarmKey; host: string; port: number }> {
   if (ticket.expiresAtMs <= nowMs) throw notHonoured('it has expired')
-  const { id: name, secret } = ticket
-  const channel = new SecureChannel({ secret: { name, key: channelKeyOf(secret) }, identity })
+  const channel = new SecureChannel({ secret: guestSecret(ticket), identity })
   let failure: unknown
   for (const address of ticket.addresses.map(parseAddress)) {
     try {

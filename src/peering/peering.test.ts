@@ -14,7 +14,8 @@ import { PeerClient } from './peer-client.ts'
 import { PeerDirectory } from './peer-directory.ts'
 import type { NodeHello, WarmOrder, WarmReport } from './peer-messages.ts'
 import { PeerServer, type PeerHandlers } from './peer-server.ts'
-import { memberSecret, SecureChannel } from './secure-channel.ts'
+import { memberSecret } from './channel-secret.ts'
+import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
 const digest = digestOf('x')

@@ -15,9 +15,11 @@ import {
 import { makeNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
 import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
-import { memberSecret, SecureChannel } from './secure-channel.ts'
+import { memberSecret } from './channel-secret.ts'
+import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
+const OTHER = randomBytes(32) as SwarmKey
 const SECRET = 'what members tell each other'
 
 test('members of one swarm speak, each knows who the other is, and nobody on the way reads it', async (t) => {
@@ -148,6 +150,27 @@ test('who never proves anything is not waited for', async (t) => {
   await once(silent, 'connection')
   t.mock.timers.tick(5000)
   await failed
+})
+
+test('connections of one swarm cannot be told from those of another by what begins them', async (t) => {
+  const { port, seen } = await listen(t, channelOf())
+  const beginnings: Buffer[] = []
+  for (let round = 0; round < 2; round += 1) {
+    const { socket } = await dialled(port)
+    socket.destroy()
+    beginnings.push(Buffer.concat(seen.splice(0)))
+  }
+  const [first, second] = beginnings
+  assert.ok(first && second)
+  // a TLS client says its cipher suites, its groups and the like: nothing of 16 bytes that another one would not say
+  const stranger = await listen(t, channelOf({ secret: memberSecret(OTHER) }))
+  const { socket } = await dialled(stranger.port, { secret: memberSecret(OTHER) })
+  socket.destroy()
+  const usual = Buffer.concat(stranger.seen)
+  for (let at = 0; at + 16 <= first.length; at += 1) {
+    const run = first.subarray(at, at + 16)
+    if (second.includes(run)) assert.ok(usual.includes(run), run.toString('hex'))
+  }
 })
 
 function channelOf(options: Partial<ConstructorParameters<typeof SecureChannel>[0]> = {}) {

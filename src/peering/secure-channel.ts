@@ -11,14 +11,8 @@ import {
 
 import { OperationError } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
-import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
 import { introduce, meet } from './channel-identity.ts'
-
-/** What both ends know before they meet: a pre-shared key, and a name for it that tells nothing of it. */
-export interface ChannelSecret {
-  readonly name: string
-  readonly key: Buffer
-}
+import type { ChannelSecret } from './channel-secret.ts'
 
 interface SecureChannelOptions {
   readonly secret: ChannelSecret
@@ -27,12 +21,6 @@ interface SecureChannelOptions {
   readonly isWelcome?: (nodeId: string) => boolean
   /** the key of a ticket, by its id: who has one may connect too, as a guest */
   readonly ticketKey?: (id: string) => Buffer | undefined
-}
-
-/** What members of a swarm know. */
-export function memberSecret(swarmKey: SwarmKey): ChannelSecret {
-  const name = deriveKey(swarmKey, 'dd1/tls-identity\0').toString('hex', 0, 16)
-  return { name, key: deriveKey(swarmKey, 'dd1/tls\0') }
 }
 
 interface Address {
@@ -78,7 +66,7 @@ export class SecureChannel {
       isServer: true,
       secureContext: this.#context,
       pskCallback: (_, name) => {
-        if (name === secret.name) return secret.key
+        if (secret.isName(name)) return secret.key
         ticketId = name
         return ticketKey?.(name) ?? null
       },
@@ -104,7 +92,7 @@ export class SecureChannel {
       host,
       port,
       secureContext: this.#context,
-      pskCallback: () => ({ identity: secret.name, psk: secret.key }),
+      pskCallback: () => ({ identity: secret.makeName(), psk: secret.key }),
     })
     let isSettled = false
     const settle = (error?: Error) => {

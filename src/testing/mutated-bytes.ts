@@ -2,7 +2,10 @@ import type { SeededRandom } from './seeded-random.ts'
 
 const INTERESTING = [0, 1, 0x7f, 0x80, 0xff]
 
-/** These bytes with something wrong about them; what is at the front, where the heads are, more often. */
+/**
+ * These bytes with something wrong about them; what is at the front, where the heads are, more often. For what shows
+ * no grammar, such as encrypted traffic (fuzz/mutator.ts knows those of messages).
+ */
 export function mutatedBytes(original: Buffer, random: SeededRandom): Buffer {
   let bytes: Buffer = Buffer.from(original)
   for (let changes = 1 + random.below(4); changes > 0; changes -= 1) {

@@ -17,13 +17,12 @@ export interface OutsiderOrder {
   readonly rendezvousKeys: readonly string[]
   readonly digests: readonly string[]
   readonly names: readonly string[]
-  readonly swarmId: string
 }
 
 /** How the tries of one kind ended. */
 export interface TriesOfKind {
   tries: number
-  /** tries that something came back for, and how many bytes in all */
+  /** tries that something came back for, and how many bytes in all; of TLS, what was said inside of it */
   answered: number
   bytes: number
 }

@@ -39,7 +39,7 @@ export class Mutator {
       const isRaw = spans.length === 0 || random.below(100) < this.#grammar.rawPercent
       text = isRaw ? this.#changeAnywhere(text) : this.#changeValue(text, spans)
       // Where values lie is not known any more, but what comes before the change is where it was.
-      spans = spans.filter(({ end }) => end <= text.length)
+      if (changes > 1) spans = spans.filter(({ end }) => end <= text.length)
     }
     return text.length > MAX_LENGTH ? text.slice(0, MAX_LENGTH) : text
   }

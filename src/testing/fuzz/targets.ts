@@ -9,7 +9,7 @@ import {
 import { manifestTarget, referenceTarget } from './oci-targets.ts'
 import { peerMessagesTarget } from './peering-targets.ts'
 import { infoTarget, metainfoTarget } from './torrent-targets.ts'
-import { openHandshakeTarget, openMessagesTarget } from './wire-targets.ts'
+import { openExtendedTarget, openHandshakeTarget, openMessagesTarget } from './wire-targets.ts'
 
 /** Every parser of what a peer sends. */
 export const TARGETS: Readonly<Record<string, () => FuzzTarget | Promise<FuzzTarget>>> = {
@@ -18,6 +18,7 @@ export const TARGETS: Readonly<Record<string, () => FuzzTarget | Promise<FuzzTar
   'LAN message': lanTarget,
   handshake: openHandshakeTarget,
   'wire messages': openMessagesTarget,
+  'extended messages': openExtendedTarget,
   'blob record': blobRecordTarget,
   'info dictionary': infoTarget,
   metainfo: metainfoTarget,

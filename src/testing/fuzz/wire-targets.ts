@@ -11,11 +11,14 @@ import { bytesOf } from './promises.ts'
 import { bareWire, Engines } from './wire-strangers.ts'
 
 const CONNECTIONS = 24
+// Behind its length; the first message of all, which keeps a connection alive, has none.
+const KIND_AT = 4
+const EXTENDED = 20
 const HANDSHAKE_BYTES = 68
 // A connection that an engine takes on costs ten times what its handshake costs to read.
-const ENGINE_EVERY = 64
+const ENGINE_EVERY = 128
 const extended = (extension: number, payload: string) =>
-  message(20, Buffer.from([extension]), Buffer.from(payload, 'latin1'))
+  message(EXTENDED, Buffer.from([extension]), Buffer.from(payload, 'latin1'))
 
 const SANE: readonly Buffer[] = [
   Buffer.alloc(4),
@@ -47,15 +50,24 @@ export function wrongMessages(random: SeededRandom): () => Uint8Array {
   return () => withTrueLength(mutator.next(), random.below(10))
 }
 
-/** Messages behind the handshake: those of BEP 3 and 6, and extended ones (BEP 9, 10, and `dd_peers`). */
+/** Messages behind the handshake: those of BEP 3 and 6. */
 export async function openMessagesTarget(): Promise<FuzzTarget> {
+  return await openTarget('wire messages', (kind) => kind !== EXTENDED)
+}
+
+/** Extended ones: the extended handshake (BEP 10), ut_metadata (BEP 9), and `dd_peers`. */
+export async function openExtendedTarget(): Promise<FuzzTarget> {
+  return await openTarget('extended messages', (kind) => kind === EXTENDED)
+}
+
+async function openTarget(name: string, isOfKind: (kind: number) => boolean): Promise<FuzzTarget> {
   const engines = await Engines.open()
   const strangers: Stranger[] = []
   let turn = 0
   return {
-    name: 'wire messages',
+    name,
     grammar: WIRE_MESSAGE,
-    seeds: SEEDS,
+    seeds: SEEDS.filter((seed) => isOfKind(seed.charCodeAt(KIND_AT))),
     codes: [],
     settle() {
       turn = (turn + 1) % CONNECTIONS
@@ -133,7 +145,7 @@ function withTrueLength(input: string, count: number): Buffer {
 }
 
 function kindOf(input: string, isCutOff: boolean, sentBytes: number): string {
-  const kind = input.charCodeAt(4)
-  const extension = kind === 20 ? input.charCodeAt(5) : 0
+  const kind = input.charCodeAt(KIND_AT)
+  const extension = kind === EXTENDED ? input.charCodeAt(KIND_AT + 1) : 0
   return `${kind} ${extension} ${isCutOff} ${Math.ceil(Math.log2(sentBytes + 1))} ${Math.ceil(Math.log2(input.length + 1))}`
 }

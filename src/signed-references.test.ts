@@ -39,7 +39,8 @@ test('arbitrary installation: what no member signed, and bytes that nobody signe
   ]
   const victim = await swarm.start('victim')
   assert.equal(await meaningAt(victim), undefined)
-  mallory.blobs.set(bad.digest, manifestOf('bytes of another').bytes)
+  // as many bytes as were signed, and of another manifest
+  mallory.blobs.set(bad.digest, manifestOf('BAD').bytes)
   mallory.references = () => [sound]
   assert.equal(await meaningAt(victim), undefined)
 })

@@ -9,10 +9,8 @@ test('both ends of a connection are measured, and proofs take longer than none',
   const plain = await measureHandshakes({ swarmKey, isEncrypted: false }, 20)
   const encrypted = await measureHandshakes({ swarmKey, isEncrypted: true }, 20)
   for (const end of ['dialing', 'accepting'] as const) {
-    assert.ok(plain[end].processorMs > 0 && plain[end].loopMs > 0)
-    assert.ok(
-      encrypted[end].processorMs > plain[end].processorMs,
-      JSON.stringify({ plain, encrypted }),
-    )
+    // not processor time, which some systems count in ticks
+    assert.ok(plain[end].loopMs > 0)
+    assert.ok(encrypted[end].loopMs > plain[end].loopMs, JSON.stringify({ plain, encrypted }))
   }
 })

@@ -1,12 +1,22 @@
 import type { ChunkStore } from 'webtorrent'
 
-import type { BlockReader } from './upload-queue.ts'
+import type { BufferPool } from '../support/buffer-pool.ts'
+import type { BlockReader, BlockRequest } from './upload-queue.ts'
 
 /** Random access to verified bytes: a complete blob, or a partial one. */
 export interface VerifiedBytes {
   readonly size: number
   read(offset: number, length: number): Promise<Buffer>
+  /** Fills `bytes` from `offset`; without it, every read makes a buffer. */
+  readInto?(bytes: Uint8Array, offset: number): Promise<void>
   hasPiece(index: number): boolean
+}
+
+interface Segment {
+  readonly bytes: Promise<Buffer>
+  /** who waits for it, or looks at it */
+  readers: number
+  isKept: boolean
 }
 
 // One read serves this much: peers ask for neighbouring blocks one after the other.
@@ -20,11 +30,17 @@ const MAX_SEGMENTS = 8
 export class BlockSource implements BlockReader {
   readonly #content: VerifiedBytes
   readonly #pieceLength: number
-  readonly #segments = new Map<number, Promise<Buffer>>()
+  readonly #buffers: BufferPool
+  readonly #segments = new Map<number, Segment>()
 
-  constructor(content: VerifiedBytes, { pieceLength }: { pieceLength: number }) {
+  /** @param options.buffers where segments are read, shared by all of a node */
+  constructor(
+    content: VerifiedBytes,
+    { pieceLength, buffers }: { pieceLength: number; buffers: BufferPool },
+  ) {
     this.#content = content
     this.#pieceLength = pieceLength
+    this.#buffers = buffers
   }
 
   hasPiece(index: number): boolean {
@@ -33,31 +49,68 @@ export class BlockSource implements BlockReader {
     return isInside && this.#content.hasPiece(index)
   }
 
-  async readBlock(index: number, offset: number, length: number): Promise<Uint8Array> {
+  async readBlock(
+    { index, offset, length }: BlockRequest,
+    onBlock: (bytes: Uint8Array) => void,
+  ): Promise<void> {
     const pieceEnd = Math.min((index + 1) * this.#pieceLength, this.#content.size)
     const start = index * this.#pieceLength + offset
     if (!this.hasPiece(index) || offset < 0 || length <= 0 || start + length > pieceEnd) {
       throw new RangeError(`no block at piece ${index}, offset ${offset}, length ${length}`)
     }
-    const segment = Math.floor(start / SEGMENT_BYTES)
-    if (Math.floor((start + length - 1) / SEGMENT_BYTES) !== segment)
-      return this.#content.read(start, length)
-    const bytes = await this.#segment(segment, index)
-    return bytes.subarray(start - segment * SEGMENT_BYTES, start - segment * SEGMENT_BYTES + length)
+    const number = Math.floor(start / SEGMENT_BYTES)
+    if (Math.floor((start + length - 1) / SEGMENT_BYTES) !== number) {
+      onBlock(await this.#content.read(start, length))
+      return
+    }
+    const segment = this.#segment(number, index)
+    segment.readers += 1
+    try {
+      const bytes = await segment.bytes
+      const from = start - number * SEGMENT_BYTES
+      onBlock(bytes.subarray(from, from + length))
+    } finally {
+      segment.readers -= 1
+      this.#giveBack(segment)
+    }
   }
 
   /** A segment lies inside one piece: both are powers of two, and a segment is the smaller. */
-  #segment(segment: number, index: number): Promise<Buffer> {
-    const kept = this.#segments.get(segment)
+  #segment(number: number, index: number): Segment {
+    const kept = this.#segments.get(number)
     if (kept) return kept
-    const start = segment * SEGMENT_BYTES
+    const start = number * SEGMENT_BYTES
     const pieceEnd = Math.min((index + 1) * this.#pieceLength, this.#content.size)
-    const reading = this.#content.read(start, Math.min(SEGMENT_BYTES, pieceEnd - start))
-    this.#segments.set(segment, reading)
-    reading.catch(() => this.#segments.delete(segment))
-    const [oldest] = this.#segments.keys()
-    if (this.#segments.size > MAX_SEGMENTS && oldest !== undefined) this.#segments.delete(oldest)
-    return reading
+    const bytes = this.#read(start, Math.min(SEGMENT_BYTES, pieceEnd - start))
+    const segment: Segment = { bytes, readers: 0, isKept: true }
+    this.#segments.set(number, segment)
+    bytes.catch(() => this.#forget(number, segment))
+    const [oldest] = this.#segments
+    if (this.#segments.size > MAX_SEGMENTS && oldest) this.#forget(...oldest)
+    return segment
+  }
+
+  async #read(start: number, length: number): Promise<Buffer> {
+    if (!this.#content.readInto) return this.#content.read(start, length)
+    const bytes = this.#buffers.take(length)
+    await this.#content.readInto(bytes, start)
+    return bytes
+  }
+
+  #forget(number: number, segment: Segment): void {
+    if (this.#segments.get(number) === segment) this.#segments.delete(number)
+    if (!segment.isKept) return
+    segment.isKept = false
+    this.#giveBack(segment)
+  }
+
+  /** Its buffer is used again when nobody may look at it any more. */
+  #giveBack(segment: Segment): void {
+    if (segment.isKept || segment.readers > 0 || !this.#content.readInto) return
+    segment.bytes.then(
+      (bytes) => this.#buffers.give(bytes),
+      () => {},
+    )
   }
 }
 

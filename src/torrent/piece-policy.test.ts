@@ -7,12 +7,15 @@ import * as fc from 'fast-check'
 
 import { isOperationError } from '../errors.ts'
 import { digestOf, hexOf } from '../oci/digest.ts'
+import { BufferPool } from '../support/buffer-pool.ts'
+import { mapConcurrently } from '../support/concurrency.ts'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { BlockSource } from './block-source.ts'
 import { encodeInfo, encodeTorrentFile, hashPieces, makeTorrent, parseInfo } from './metainfo.ts'
 import { PieceDownload, type BlockPeer } from './piece-download.ts'
 import { BLOCK_BYTES, pieceCount, pieceLength } from './piece-length.ts'
 import { pickPiece, requestDepth, type PickerView } from './piece-picker.ts'
+import type { BlockRequest } from './upload-queue.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -158,12 +161,12 @@ test('blocks are read within the blob only, whatever a peer asks', async () => {
       hasPiece: (index) => index !== 1,
       read: async (offset, length) => bytes.subarray(offset, offset + length),
     },
-    { pieceLength: 256 * KIB },
+    { pieceLength: 256 * KIB, buffers: new BufferPool({ maxBytes: 0 }) },
   )
-  assert.ok(
-    bytes.subarray(16 * KIB, 32 * KIB).equals(await source.readBlock(0, 16 * KIB, 16 * KIB)),
-  )
-  assert.ok(bytes.subarray(512 * KIB, 528 * KIB).equals(await source.readBlock(2, 0, 16 * KIB)))
+  const first = { index: 0, offset: 16 * KIB, length: 16 * KIB }
+  assert.ok(bytes.subarray(16 * KIB, 32 * KIB).equals(await copyOf(source, first)))
+  const last = { index: 2, offset: 0, length: 16 * KIB }
+  assert.ok(bytes.subarray(512 * KIB, 528 * KIB).equals(await copyOf(source, last)))
   const wrong: [number, number, number][] = [
     [1, 0, 1],
     [3, 0, 1],
@@ -176,8 +179,46 @@ test('blocks are read within the blob only, whatever a peer asks', async () => {
     [2, 80 * KIB, 16 * KIB],
   ]
   for (const [index, offset, length] of wrong)
-    await assert.rejects(source.readBlock(index, offset, length), RangeError)
+    await assert.rejects(copyOf(source, { index, offset, length }), RangeError)
 })
+
+test('blocks are the right ones while buffers are used again, and after reads that failed', async () => {
+  const bytes = randomBytes(16 * 256 * KIB)
+  let reads = 0
+  const source = new BlockSource(
+    {
+      size: bytes.length,
+      hasPiece: () => true,
+      read: () => assert.fail('it reads into buffers of the pool'),
+      readInto: async (into, offset) => {
+        reads += 1
+        into.set(bytes.subarray(offset, offset + into.length))
+        await new Promise((done) => setTimeout(done, reads % 3))
+        if (reads % 7 === 0) throw new Error('the disk')
+      },
+    },
+    { pieceLength: 256 * KIB, buffers: new BufferPool({ maxBytes: 4 * 1024 * KIB }) },
+  )
+  const asked = Array.from({ length: 600 }, () => ({
+    index: Math.floor(Math.random() * 16),
+    offset: Math.floor(Math.random() * 16) * 16 * KIB,
+    length: 16 * KIB,
+  }))
+  let served = 0
+  await mapConcurrently(asked, 24, async (request) => {
+    const block = await copyOf(source, request).catch(() => undefined)
+    const start = request.index * 256 * KIB + request.offset
+    if (block) assert.ok(bytes.subarray(start, start + request.length).equals(block))
+    if (block) served += 1
+  })
+  assert.ok(served > 300, `${served} blocks`)
+})
+
+async function copyOf(source: BlockSource, request: BlockRequest): Promise<Buffer> {
+  let copy = Buffer.alloc(0)
+  await source.readBlock(request, (block) => (copy = Buffer.from(block)))
+  return copy
+}
 
 function view(changes: Partial<PickerView>): PickerView {
   return {

@@ -243,7 +243,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       close: () => this.#closeTorrent(live, options.close),
       idleSinceMs: Date.now(),
     }
-    this.#attachWires(live, new BlockSource(content, record))
+    this.#attachWires(live, new BlockSource(content, { ...record, buffers: this.#buffers }))
     tame(torrent, download)
     await once(torrent, 'ready', { signal: deadline(READY_TIMEOUT_MS) })
     torrent._rarityMap.destroy()

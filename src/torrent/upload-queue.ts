@@ -5,7 +5,8 @@ import type Wire from 'bittorrent-protocol'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { BLOCK_BYTES } from './piece-length.ts'
 
-interface BlockRequest {
+/** What a peer asks for (BEP 3, request). */
+export interface BlockRequest {
   readonly index: number
   readonly offset: number
   readonly length: number
@@ -14,7 +15,8 @@ interface BlockRequest {
 /** Where the blocks of one torrent are read. */
 export interface BlockReader {
   hasPiece(index: number): boolean
-  readBlock(index: number, offset: number, length: number): Promise<Uint8Array>
+  /** @param onBlock given the bytes, which are its own until it returns */
+  readBlock(request: BlockRequest, onBlock: (bytes: Uint8Array) => void): Promise<void>
 }
 
 interface Lane {
@@ -117,12 +119,14 @@ export class UploadQueue {
     return true
   }
 
-  async #send(lane: Lane, { index, offset, length }: BlockRequest): Promise<void> {
+  async #send(lane: Lane, request: BlockRequest): Promise<void> {
     const { wire, reader } = lane
+    const { index, offset, length } = request
     lane.reading += 1
     try {
-      const block = await reader.readBlock(index, offset, length)
-      if (!wire.destroyed) wire.piece(index, offset, block)
+      await reader.readBlock(request, (block) => {
+        if (!wire.destroyed) wire.piece(index, offset, block)
+      })
     } catch {
       // The blob went away or the peer asked beyond its end: it will ask somebody else.
       if (!wire.destroyed && wire.hasFast) wire.reject(index, offset, length)

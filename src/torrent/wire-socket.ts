@@ -4,8 +4,19 @@ import type Wire from 'bittorrent-protocol'
 import Peer from 'webtorrent/lib/peer.js'
 
 import { asDictionary, decodeBencode, decodeBencodeHead } from '../support/bencode.ts'
+import { BufferPool } from '../support/buffer-pool.ts'
 import { readDirectly } from './direct-read.ts'
+import { OutgoingMessages } from './outgoing-messages.ts'
 import { BLOCK_BYTES } from './piece-length.ts'
+
+interface WireSocketOptions {
+  readonly wire: Wire
+  readonly socket: Socket
+  /** where bytes are read, one socket after the other */
+  readonly scratch: Buffer
+  /** where messages are written together */
+  readonly chunks: BufferPool
+}
 
 /**
  * Joins a wire to its socket: bytes are parsed as they are read and written in one go per turn of the loop.
@@ -17,18 +28,18 @@ class WireSocket {
   readonly #wire: Wire
   readonly #socket: Socket
   readonly #scratch: Buffer
+  readonly #outgoing: OutgoingMessages
   /** the beginning of a message that has not come whole */
   #part = NOTHING
   #partBytes = 0
   #isOpenForMessages = false
-  #isFlushing = false
   #isEnded = false
 
-  /** @param options.scratch where bytes are read, one socket after the other */
-  constructor({ wire, socket, scratch }: { wire: Wire; socket: Socket; scratch: Buffer }) {
+  constructor({ wire, socket, scratch, chunks }: WireSocketOptions) {
     this.#wire = wire
     this.#socket = socket
     this.#scratch = scratch
+    this.#outgoing = new OutgoingMessages({ socket, chunks })
   }
 
   join(): void {
@@ -136,24 +147,18 @@ class WireSocket {
     const socket = this.#socket
     const push = this.#wire.push.bind(this.#wire)
     this.#wire.push = (bytes) => {
-      // The end of the stream, without which the wire would never close.
-      if (bytes === null) return push(null)
+      if (bytes === null) {
+        this.#outgoing.flush()
+        // The end of the stream, without which the wire would never close.
+        return push(null)
+      }
       if (socket.destroyed) return false
-      if (socket.writableLength > MAX_UNSENT_BYTES) {
+      if (this.#outgoing.unsentBytes > MAX_UNSENT_BYTES) {
         this.#cutOff()
         return false
       }
-      if (!this.#isFlushing) {
-        this.#isFlushing = true
-        socket.cork()
-        process.nextTick(() => {
-          this.#isFlushing = false
-          socket.uncork()
-        })
-      }
-      // Small messages come as Uint8Array, and making a Buffer of one without a copy allocates outside the heap:
-      // measured, 5 % of a leecher's time (bench/seed-to-leecher.ts).
-      return socket.write(Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes))
+      this.#outgoing.send(bytes)
+      return !socket.writableNeedDrain
     }
   }
 
@@ -192,6 +197,7 @@ class WireSocket {
 const NOTHING = Buffer.alloc(0)
 // As much as the system gives at once on loopback, and four TLS records.
 const SCRATCH_BYTES = 64 * 1024
+const MAX_IDLE_CHUNK_BYTES = 4 * 1024 * 1024
 // BEP 3: what all clients ask for is a block of 16 KiB, which comes behind its kind, index and offset.
 const PART_BYTES = 9 + BLOCK_BYTES
 // BEP 3: have, request, piece, cancel. They are numbers, and a block that is copied to its place at once.
@@ -224,8 +230,9 @@ function isPassing(id: number | undefined): boolean {
 /** Makes every connection of webtorrent use {@link WireSocket}. Once per process is enough, twice does no harm. */
 export function useWireSockets(): void {
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+  const chunks = new BufferPool({ maxBytes: MAX_IDLE_CHUNK_BYTES })
   Peer.prototype.setThrottlePipes = function setThrottlePipes(this: Peer): void {
     const { conn: socket, wire } = this
-    if (socket && wire) new WireSocket({ wire, socket, scratch }).join()
+    if (socket && wire) new WireSocket({ wire, socket, scratch, chunks }).join()
   }
 }

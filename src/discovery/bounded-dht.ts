@@ -47,7 +47,7 @@ export function makeBoundedDht({ socket, isPublic, tuning, myselfAt }: BoundedDh
     closestNodes: (key) => dht.nodes.closest(key, maxNodes),
     myselfAt,
   })
-  if (isPublic) keepStrangersOut(dht, socket)
+  keepStrangersOut(dht, socket)
   return dht
 }
 

@@ -56,6 +56,10 @@ const STRANGER_PINGS = {
   perSource: { perSecond: 0.1, burst: 1 },
   all: { perSecond: 20, burst: 100 },
 }
+const MEMBER_PINGS = {
+  perSource: { perSecond: 1, burst: 2 },
+  all: { perSecond: 500, burst: 2000 },
+}
 const MYSELF = '0.0.0.0'
 
 /** The one user of bittorrent-dht. Peers come from whoever is asked: hints, as everywhere. */
@@ -339,12 +343,14 @@ function closedRules({
   alsoAccept = [],
 }: Pick<DhtDiscoveryOptions, 'swarmKey' | 'alsoAccept'>): Pick<
   GuardedSocketOptions,
-  'maxReplyBytes' | 'seal'
+  'maxReplyBytes' | 'seal' | 'strangerPings'
 > {
   return {
     seal: new DatagramSeal({ swarmKeys: [swarmKey, ...alsoAccept], label: 'dd1/datagram\0' }),
     // Who can seal a question is a member: it gets what fits.
     maxReplyBytes: () => MAX_MEMBER_MESSAGE_BYTES,
+    // But it may have been said again by another, from elsewhere.
+    strangerPings: new SourceLimit(MEMBER_PINGS),
   }
 }
 

@@ -210,6 +210,26 @@ for (const [limits, tuning] of [
   })
 }
 
+test('who says a member’s question again, to one who cannot tell, gets one answer and is told of nothing', async () => {
+  await using net = await Testnet.open(2, { tuning: UNLIMITED })
+  await net.met()
+  const node = addressOf(net.at(0))
+  const seal = new DatagramSeal({ swarmKeys: [testSwarmKey('testnet')], label: 'dd1/datagram\0' })
+  const farAway = Buffer.from([198, 51, 100, 9, 0x1a, 0xe1])
+  const question = bencoded({ t: 'aa', y: 'q', q: 'get_peers', a: { id, info_hash } })
+  await using stranger = await Stranger.open()
+  await stranger.send(seal.seal(Buffer.concat([farAway, question])), node)
+  await until(() => stranger.received.length === 2)
+  for (let index = 0; index < 20; index += 1) net.at(0).announce(testKey(`${index}`))
+  await net.settled()
+  assert.equal(net.at(0).stats().dhtNodes, 1)
+  // The answer and a ping: both sealed.
+  assert.deepEqual(
+    stranger.received.map(({ length }) => length),
+    [220, 220],
+  )
+})
+
 function assertBounded({ bytesReceived, bytesSent }: Stranger, what: string): void {
   const ratio = bytesReceived / bytesSent
   assert.ok(ratio <= 2, `${what}: ${bytesReceived} bytes for ${bytesSent}`)

@@ -70,6 +70,7 @@ export class BlobTorrents {
         size: record.size,
         hasPiece: () => true,
         read: (offset, length) => file.read(offset, length),
+        readInto: (bytes, offset) => file.readInto(bytes, offset),
       },
       close: async () => file[Symbol.asyncDispose](),
     }

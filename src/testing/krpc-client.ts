@@ -1,4 +1,3 @@
-import { createHmac } from 'node:crypto'
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 
@@ -17,38 +16,32 @@ export interface KrpcAnswer {
 /** For tests: a stranger on UDP that says to a node whatever it likes (BEP 5). */
 export class KrpcClient implements AsyncDisposable {
   readonly #socket: Socket
-  readonly #macKey: Uint8Array | undefined
   #transaction = 0
 
-  private constructor(socket: Socket, macKey: Uint8Array | undefined) {
+  private constructor(socket: Socket) {
     this.#socket = socket
-    this.#macKey = macKey
   }
 
-  /** @param options.macKey with it, the client is a member of a closed swarm */
-  static async open({ macKey }: { macKey?: Uint8Array } = {}): Promise<KrpcClient> {
+  static async open(): Promise<KrpcClient> {
     const socket = createSocket({ type: 'udp4', recvBufferSize: 2 ** 20 })
     socket.bind(0, '127.0.0.1')
     await once(socket, 'listening')
-    return new KrpcClient(socket, macKey)
+    return new KrpcClient(socket)
   }
 
   get address(): PeerAddress {
     return { host: '127.0.0.1', port: this.#socket.address().port }
   }
 
-  /** Called with every datagram, without its MAC. */
+  /** Called with every datagram. */
   onMessage(listener: (message: Buffer, source: RemoteInfo) => void): void {
-    this.#socket.on('message', (datagram, source) => listener(this.#unseal(datagram), source))
+    this.#socket.on('message', (datagram, source) => listener(datagram, source))
   }
 
-  /** Sends bytes as they are, with a MAC if the client has a key. */
+  /** Sends bytes as they are. */
   async send(message: Uint8Array, { port, host }: PeerAddress): Promise<void> {
-    const datagram = this.#macKey
-      ? Buffer.concat([message, macOf(message, this.#macKey)])
-      : Buffer.from(message)
     const { promise, resolve } = Promise.withResolvers<Error | null>()
-    this.#socket.send(datagram, port, host, resolve)
+    this.#socket.send(message, port, host, resolve)
     const error = await promise
     if (error) throw error
   }
@@ -71,7 +64,7 @@ export class KrpcClient implements AsyncDisposable {
     const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS)
     for (;;) {
       const [datagram] = (await once(this.#socket, 'message', { signal })) as [Buffer]
-      const message = this.#unseal(datagram)
+      const message = datagram
       const fields = decodeDatagram(message)
       if (!(fields instanceof Map) || !isSame(fields.get('t'), t)) continue
       const r: unknown = fields.get('r')
@@ -84,14 +77,6 @@ export class KrpcClient implements AsyncDisposable {
     this.#socket.close(resolve)
     await promise
   }
-
-  #unseal(datagram: Buffer): Buffer {
-    return this.#macKey ? datagram.subarray(0, -8) : datagram
-  }
-}
-
-function macOf(message: Uint8Array, key: Uint8Array): Buffer {
-  return createHmac('sha256', key).update(message).digest().subarray(0, 8)
 }
 
 function isSame(value: unknown, bytes: Buffer): boolean {

@@ -21,7 +21,7 @@ import {
   type InspectedImage,
 } from './engine-records.ts'
 import { EVENT_FILTERS, followImageEvents, type ImageEvent } from './image-events.ts'
-import { readLines } from './json-lines.ts'
+import { readLines } from '../support/text-lines.ts'
 
 export type { EngineTls } from './engine-client.ts'
 export type { EngineDescription, EngineImage, InspectedImage } from './engine-records.ts'

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 
 import { isRetryable } from '../errors.ts'
 import { asRecord } from '../oci/descriptor.ts'
-import { readLines } from './json-lines.ts'
+import { readLines } from '../support/text-lines.ts'
 
 const ACTIONS = ['pull', 'tag', 'load', 'import', 'create', 'untag', 'delete'] as const
 const MAX_LINE_CHARS = 1024 * 1024

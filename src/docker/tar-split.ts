@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises'
 
 import { asRecord } from '../oci/descriptor.ts'
 import { archiveInvalid } from './archived-image.ts'
-import { readLines } from './json-lines.ts'
+import { readLines } from '../support/text-lines.ts'
 
 const FILE_TYPE = 1
 const SEGMENT_TYPE = 2

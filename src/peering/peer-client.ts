@@ -1,11 +1,11 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
-import { createInterface } from 'node:readline'
 
 import { OperationError, systemCodeOf } from '../errors.ts'
 import { proveRequest } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
 import { deadline } from '../support/deadline.ts'
+import { readLines } from '../support/text-lines.ts'
 import {
   MAX_WHOLE_BLOB_BYTES,
   parseHeldBlobs,
@@ -36,6 +36,8 @@ interface AskOptions {
 const DEFAULT_TIMEOUT_MS = 3000
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 const MAX_REPORT_SILENCE_MS = 60_000
+// a message of 2000 characters and a few numbers, in JSON
+const MAX_REPORT_CHARS = 64 * 1024
 
 /** Asks peers; every question carries a fresh proof, every answer is bounded and parsed. */
 export class PeerClient implements Disposable {
@@ -121,9 +123,9 @@ export class PeerClient implements Disposable {
         `${peer.host}:${peer.port}`,
       )
       if (!response) throw unreachable(peer, 'it takes no orders')
-      for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
+      for await (const line of readLines(response, { maxChars: MAX_REPORT_CHARS })) {
         silent.refresh()
-        yield parseWarmReport(JSON.parse(line))
+        yield parseWarmReport(parseLine(line, peer))
       }
     } catch (error) {
       throw signal?.aborted ? error : translate(error, peer)
@@ -245,6 +247,14 @@ async function readJson(response: IncomingMessage, { host, port }: Address): Pro
   }
 }
 
+function parseLine(line: string, { host, port }: Address): unknown {
+  try {
+    return JSON.parse(line)
+  } catch (cause) {
+    throw new OperationError('MESSAGE_INVALID', `report of ${host}:${port}: wanted JSON`, { cause })
+  }
+}
+
 async function readAll(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   for await (const chunk of bounded(response, maxBytes)) chunks.push(chunk)
@@ -253,6 +263,10 @@ async function readAll(response: IncomingMessage, maxBytes: number): Promise<Buf
 
 function translate(error: unknown, peer: Address): unknown {
   if (error instanceof OperationError) return error
+  if (error instanceof RangeError) {
+    const message = `report of ${peer.host}:${peer.port}: ${error.message}`
+    return new OperationError('MESSAGE_INVALID', message, { cause: error })
+  }
   const code = systemCodeOf(error)
   if (code?.startsWith('ERR_SSL_')) {
     return new OperationError(

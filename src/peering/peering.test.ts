@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { connect, type AddressInfo, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 
@@ -63,6 +64,26 @@ test('a stranger is refused whatever it asks, and learns nothing', async () => {
   const answer = await fetch(`http://127.0.0.1:${server.port}/dd/1/hello`, { method: 'POST' })
   assert.equal(answer.status, 403)
   assert.equal(await answer.text(), '')
+})
+
+test('a report without an end, or that is none, ends the order and nothing else', async (t) => {
+  const endless = Buffer.alloc(1024 * 1024, 'a')
+  for (const [lines, code] of [
+    [Readable.from(Array.from({ length: 64 }, () => endless)), 'MESSAGE_INVALID'],
+    [Readable.from([Buffer.from('no json\n')]), 'MESSAGE_INVALID'],
+    [Readable.from([Buffer.from('{"state":"done"}\n')]), 'MESSAGE_INVALID'],
+  ] as const) {
+    const server = createHttpServer((_, response) => lines.pipe(response))
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    t.after(() => {
+      server.close()
+      server.closeAllConnections()
+    })
+    const { port } = server.address() as AddressInfo
+    using client = new PeerClient(key)
+    const asked = Array.fromAsync(client.warm({ host: '127.0.0.1', port }, order))
+    await assert.rejects(asked, { code })
+  }
 })
 
 test('an order that was caught cannot be given again', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { readLines } from './json-lines.ts'
+import { readLines } from './text-lines.ts'
 
 async function linesOf(chunks: readonly Buffer[], maxChars = 100): Promise<string[]> {
   async function* source() {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -73,6 +74,21 @@ test('the member is looked for at all addresses of a ticket, and said to be away
     [joined.swarmKey, `${joined.host}:${joined.port}`],
     [swarmKey, ...ticket.addresses],
   )
+})
+
+test('an address where somebody is silent does not keep a guest from the others', async (t) => {
+  const { issue } = await openMember(t)
+  const ticket = await issue({ isOnce: true })
+  const silent = createServer((socket) => void socket.on('error', () => {}).resume())
+  await once(silent.listen(0, '127.0.0.1'), 'listening')
+  t.after(() => silent.close())
+  const { port } = silent.address() as AddressInfo
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const both = { ...ticket, addresses: [`127.0.0.1:${port}`, ...ticket.addresses] }
+  const joined = joinSwarm({ ticket: both, identity }, { signal })
+  await once(silent, 'connection')
+  t.mock.timers.tick(5000)
+  assert.deepEqual((await joined).swarmKey, swarmKey)
 })
 
 test('a guest can ask for nothing but the key, not even for BitTorrent', async (t) => {

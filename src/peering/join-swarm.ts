@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http'
 
-import { OperationError, systemCodeOf } from '../errors.ts'
+import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
 import type { JoinTicket } from '../membership/invite.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
@@ -37,7 +37,7 @@ export async function joinSwarm(
       signal.throwIfAborted()
       failure = error
       // who knows the ticket and refuses it has the last word
-      if (error instanceof OperationError) break
+      if (isOperationError(error, 'INVITE_INVALID')) break
     }
   }
   throw translate(failure, ticket)
@@ -91,7 +91,7 @@ function readKey(body: Buffer): SwarmKey | undefined {
 }
 
 function translate(failure: unknown, { addresses }: JoinTicket): unknown {
-  if (failure instanceof OperationError && failure.code === 'INVITE_INVALID') return failure
+  if (isOperationError(failure, 'INVITE_INVALID')) return failure
   if (systemCodeOf(failure)?.startsWith('ERR_SSL_') === true)
     return notHonoured('it is used up, has expired, or is of another node')
   return new OperationError(

@@ -113,7 +113,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   addWire(wire: Wire, nodeId?: string): void {
     const link = new PeerLink({ wire, nodeId })
     this.#links.set(wire, link)
-    wire.on('have', (index: number) => this.#availability.onHave(index))
+    wire.on('have', (index: number) => this.#availability.onHave(wire, index))
     wire.on('bitfield', () => this.#onBitfield(wire))
     wire.on('have-all', () => this.#onBitfield(wire))
     wire.on('download', () => this.#onHeard(link))

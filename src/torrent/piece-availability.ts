@@ -1,8 +1,13 @@
-import type Wire from 'bittorrent-protocol'
+/** A peer and the pieces that it says it has. */
+interface Offerer {
+  readonly peerPieces: { get(index: number): boolean }
+}
 
-/** How many connected peers have each piece, kept up to date message by message. */
+/** How many connected peers have each piece, kept up to date message by message; each peer counts once. */
 export class PieceAvailability {
   readonly #counts: Uint16Array
+  /** 1: this peer is counted for this piece */
+  readonly #counted = new Map<Offerer, Uint8Array>()
 
   constructor(pieceCount: number) {
     this.#counts = new Uint16Array(pieceCount)
@@ -13,28 +18,34 @@ export class PieceAvailability {
   }
 
   /** A peer got one more piece. */
-  onHave(index: number): void {
-    this.#add(index, 1)
+  onHave(peer: Offerer, index: number): void {
+    this.#count(this.#countedOf(peer), index, true)
   }
 
-  /** A peer said all it has: once per wire, before any single piece. */
-  onBitfield(wire: Wire): void {
-    this.#addAll(wire, 1)
+  /** A peer said all it has. */
+  onBitfield(peer: Offerer): void {
+    const counted = this.#countedOf(peer)
+    for (let index = 0; index < this.#counts.length; index += 1)
+      this.#count(counted, index, peer.peerPieces.get(index))
   }
 
   /** A peer is gone with all it had. */
-  onGone(wire: Wire): void {
-    this.#addAll(wire, -1)
+  onGone(peer: Offerer): void {
+    const counted = this.#countedOf(peer)
+    for (let index = 0; index < this.#counts.length; index += 1) this.#count(counted, index, false)
+    this.#counted.delete(peer)
   }
 
-  #addAll(wire: Wire, step: 1 | -1): void {
-    for (let index = 0; index < this.#counts.length; index += 1) {
-      if (wire.peerPieces.get(index)) this.#add(index, step)
-    }
+  #countedOf(peer: Offerer): Uint8Array {
+    const counted = this.#counted.get(peer) ?? new Uint8Array(this.#counts.length)
+    this.#counted.set(peer, counted)
+    return counted
   }
 
-  #add(index: number, step: 1 | -1): void {
-    const count = this.#counts[index]
-    if (count !== undefined) this.#counts[index] = Math.max(0, count + step)
+  #count(counted: Uint8Array, index: number, has: boolean): void {
+    const step = Number(has) - (counted[index] ?? Number(has))
+    if (step === 0) return
+    counted[index] = Number(has)
+    this.#counts[index] = this.of(index) + step
   }
 }

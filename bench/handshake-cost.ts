@@ -6,7 +6,8 @@ import { Worker } from 'node:worker_threads'
 
 import { makeNodeIdentity } from '../src/membership/node-identity.ts'
 import type { SwarmKey } from '../src/membership/swarm-key.ts'
-import { memberSecret } from '../src/peering/channel-secret.ts'
+import { SwarmKeys } from '../src/membership/swarm-keys.ts'
+import { memberSecrets } from '../src/peering/channel-secret.ts'
 import { SecureChannel } from '../src/peering/secure-channel.ts'
 
 /** Which connections are set up. */
@@ -49,8 +50,8 @@ export class LoopWatch {
 
 /** One end of a closed swarm. */
 export function openChannel(swarmKey: Uint8Array): SecureChannel {
-  const secret = memberSecret(Buffer.from(swarmKey) as SwarmKey)
-  return new SecureChannel({ secret, identity: makeNodeIdentity() })
+  const secrets = memberSecrets(new SwarmKeys(Buffer.from(swarmKey) as SwarmKey))
+  return new SecureChannel({ secrets, identity: makeNodeIdentity() })
 }
 
 /** Sets up `count` connections on loopback, one after the other, until each may be written to. */

@@ -7,11 +7,12 @@ import { test } from 'node:test'
 import type { OperationError } from './errors.ts'
 import { makeNodeIdentity } from './membership/node-identity.ts'
 import type { SwarmKey } from './membership/swarm-key.ts'
+import { SwarmKeys } from './membership/swarm-keys.ts'
 import { digestOf, hexOf, type Digest } from './oci/digest.ts'
 import { MEDIA_TYPES } from './oci/media-types.ts'
 import { hostPlatform } from './oci/platform.ts'
 import { PeerClient } from './peering/peer-client.ts'
-import { memberSecret } from './peering/channel-secret.ts'
+import { memberSecrets } from './peering/channel-secret.ts'
 import { SecureChannel } from './peering/secure-channel.ts'
 import type { ImageStatus, TransferStatus } from './status/node-status.ts'
 import { openTestnet, writeLayout, type LayoutFixture, type TestNode } from './testing/testnet.ts'
@@ -200,11 +201,11 @@ test('only members may order a warm-up, and others are told nothing', async () =
   const order = { nodeId, references: ['app:1'], load: false, parallel: 1 }
   const url = `http://127.0.0.1:${port}/dd/1/warm`
   await assert.rejects(fetch(url, { method: 'POST', body: JSON.stringify(order) }), TypeError)
-  const stranger = randomBytes(32) as SwarmKey
+  const stranger = new SwarmKeys(randomBytes(32) as SwarmKey)
   const identity = makeNodeIdentity()
   using client = new PeerClient(
     stranger,
-    new SecureChannel({ secret: memberSecret(stranger), identity }),
+    new SecureChannel({ secrets: memberSecrets(stranger), identity }),
   )
   await assert.rejects(
     Array.fromAsync(client.warm({ host: '127.0.0.1', port }, order)),

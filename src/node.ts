@@ -33,7 +33,7 @@ import { PeerClient } from './peering/peer-client.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
 import type { PeerHandlers } from './peering/peer-server.ts'
-import { memberSecret } from './peering/channel-secret.ts'
+import { memberSecrets } from './peering/channel-secret.ts'
 import { SecureChannel } from './peering/secure-channel.ts'
 import { createRegistryApp } from './registry/app.ts'
 import { createStatusRoutes } from './status/status-routes.ts'
@@ -91,12 +91,12 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   await using rooms = new AsyncDisposableStack()
   const isPublic = config.swarm === 'public'
   const settings = parseDiscovery(config.discovery)
-  const { store, catalog, privateContent, identity, swarmKey } = await openHoldings(config, {
+  const { store, catalog, privateContent, identity, swarmKeys } = await openHoldings(config, {
     log,
     rooms,
   })
-  const keys = new RendezvousKeys(swarmKey)
-  const torrents = new BlobTorrents({ store, catalog, swarmKey })
+  const keys = new RendezvousKeys(swarmKeys)
+  const torrents = new BlobTorrents({ store, catalog, swarmKeys })
   const metrics = new Metrics()
 
   // Who is there: peers are answered as soon as the rooms behind the answers are open.
@@ -105,28 +105,28 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   const channel = isPublic
     ? undefined
     : new SecureChannel({
-        secret: memberSecret(swarmKey),
+        secrets: memberSecrets(swarmKeys),
         identity,
         ticketKey: (id) => tickets.secretOf(id),
+        admissionOf: (nodeId, key) => swarmKeys.admissionOf(nodeId, key),
         isWelcome: (nodeId) => !directory.isBanned(directory.byId(nodeId)),
       })
-  const client = rooms.use(new PeerClient(swarmKey, channel))
+  const client = rooms.use(new PeerClient(swarmKeys, channel))
   const late = lateHandlers()
   const { peerServer, discovery } = await openPeerPort(config, {
     rooms,
     log,
-    verifier: new RequestVerifier(swarmKey),
+    verifier: new RequestVerifier(swarmKeys),
     channel,
     handlers: late.handlers,
     open: (port) =>
       openDiscovery({
-        swarmKey,
+        swarmKeys,
         isPublic,
         settings,
         host: config.peerHost,
         port,
         stateDir: config.dataDir,
-        nodesKey: keys.nodes,
         log,
       }),
   })
@@ -222,7 +222,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     catalog,
     keys,
     identity,
-    swarmKey,
+    swarmKeys,
     discovery,
     isPublic,
     access,
@@ -243,7 +243,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     identity,
     isPublic,
     keys,
-    swarmKey,
+    swarmKeys,
     log,
   })
   const stopping = new AbortController()
@@ -315,7 +315,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     peerPort,
     nodeId: identity.nodeId,
     nodeName: config.nodeName,
-    swarmId: swarmIdOf(swarmKey),
+    swarmId: swarmIdOf(swarmKeys.newest),
   }
   const offline = { store, catalog, seeder, torrents, doors }
   const operations: NodeOperations = {
@@ -333,7 +333,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       address: () => `${config.peerHost ?? '127.0.0.1'}:${peerPort}`,
     }),
     ...swarmOperations(
-      swarmKey,
+      swarmKeys,
       isPublic ? undefined : { tickets, host: config.peerHost, peerPort },
     ),
     explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),
@@ -366,13 +366,13 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
         return self()
       },
       have: (digests) => answers.have(digests),
-      references: (names) => answers.references(names),
-      metainfo: (digest) => answers.metainfo(digest),
+      references: (names, key) => answers.references(names, key),
+      metainfo: (digest, key) => answers.metainfo(digest, key),
       blob: (digest) => answers.blob(digest),
       warm: (order, options) =>
         obeyWarmOrder(order, { puller, engine: engineImages, self }, options.signal),
       bitTorrent: (socket) => engine.accept(socket),
-      join: async (ticketId) => ((await tickets.redeem(ticketId)) ? swarmKey : undefined),
+      join: async (ticketId) => ((await tickets.redeem(ticketId)) ? swarmKeys.newest : undefined),
     }
   }
 }

@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import type { PullResult, TorrentResult } from './control/control-protocol.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import type { SwarmKey } from './membership/swarm-key.ts'
+import { SwarmKeys } from './membership/swarm-keys.ts'
 import { mustRun } from './testing/lab/child.ts'
 import { startDdockerNode, type DdockerNode } from './testing/lab/ddocker-node.ts'
 import { requireLab } from './testing/lab/lab-requirements.ts'
@@ -200,7 +201,7 @@ async function overhear(stage: Stage, seed: number): Promise<OutsiderOrder> {
   const { streams, datagrams } = await capture.stop()
   const [host, port] = [hostAt(network, 0).address, holder.ready.peerPort]
   const isTarget = (end: Endpoint): boolean => end.host === host && end.port === port
-  const keys = new RendezvousKeys(Buffer.from(stage.swarmKey, 'hex') as SwarmKey)
+  const keys = new RendezvousKeys(new SwarmKeys(Buffer.from(stage.swarmKey, 'hex') as SwarmKey))
   const { reference, blobs, layers } = images.overheard
   const [manifest] = blobs
   const infoHash = torrents.find(({ digest }) => digest === layers[0]?.digest)?.infoHash

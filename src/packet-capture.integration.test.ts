@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import type { PullResult, TorrentResult } from './control/control-protocol.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from './membership/swarm-key.ts'
+import { SwarmKeys } from './membership/swarm-keys.ts'
 import { startDdockerNode, type DdockerNode } from './testing/lab/ddocker-node.ts'
 import { requireLab } from './testing/lab/lab-requirements.ts'
 import { hostAt, openNetwork, type Network } from './testing/lab/network.ts'
@@ -134,7 +135,7 @@ async function capturePull(
   const secrets = [
     ...secretsOf(image),
     ...PROTOCOL_WORDS.map((word) => textSecret(`the word ${word}`, word)),
-    ...secretsOfKeys(image, new RendezvousKeys(key as SwarmKey)),
+    ...secretsOfKeys(image, new RendezvousKeys(new SwarmKeys(key as SwarmKey))),
     ...secretsOfTorrents(image, torrents),
     ...secretsOfNode('seed', seed),
     ...secretsOfNode('puller', puller),

@@ -202,7 +202,7 @@ test('mix-and-match: a record holds together, and what is below an index is what
     if (before[field] === after[field]) continue
     const mixed = { ...before, [field]: after[field] }
     assert.throws(
-      () => parseReferenceRecord(mixed, { swarmKey }),
+      () => parseReferenceRecord(mixed, { swarmKeys: [swarmKey] }),
       { code: 'RECORD_INVALID' },
       field,
     )

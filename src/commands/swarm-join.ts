@@ -14,6 +14,7 @@ import {
   writeSwarmKey,
   type SwarmKey,
 } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Command } from './command.ts'
 import { withoutProgress } from './node-access.ts'
 
@@ -106,7 +107,7 @@ async function askForKey(
   const identity = await openNodeIdentity(dataDir)
   const { swarmKey, host, port } = await joinSwarm({ ticket, identity }, { signal })
   const { SavedNodes } = await import('../discovery/saved-nodes.ts')
-  const known = new SavedNodes({ stateDir: dataDir, swarmId: swarmIdOf(swarmKey) })
+  const known = new SavedNodes({ stateDir: dataDir, swarmKeys: new SwarmKeys(swarmKey) })
   await known.save([{ host, port }])
   return swarmKey
 }

@@ -14,6 +14,7 @@ import {
   testKey,
   Testnet,
   testSwarmKey,
+  testSwarmKeys,
   until,
 } from '../testing/dht-testnet.ts'
 import { testDiscovery } from '../testing/discovery.conformance.ts'
@@ -92,7 +93,7 @@ test('a node that starts before its contact finds it once it is there', async ()
   const { node: early } = await net.add([address])
   early.announce(key)
   await using late = await DhtDiscovery.open({
-    swarmKey: testSwarmKey('testnet'),
+    swarmKeys: testSwarmKeys('testnet'),
     isPublic: false,
     ...address,
   })
@@ -104,9 +105,9 @@ test('a node that names itself as contact is alone, and found by others', async 
   await using net = new Testnet()
   const { node: free, address } = await net.add()
   await free[Symbol.asyncDispose]()
-  const swarmKey = testSwarmKey('testnet')
+  const swarmKeys = testSwarmKeys('testnet')
   await using first = await DhtDiscovery.open({
-    swarmKey,
+    swarmKeys,
     isPublic: false,
     ...address,
     contacts: [address],
@@ -139,7 +140,7 @@ test('a node that comes back with another id takes the place of the old one', as
   const { port } = net.at(2)
   await net.at(2)[Symbol.asyncDispose]()
   await using again = await DhtDiscovery.open({
-    swarmKey: testSwarmKey('testnet'),
+    swarmKeys: testSwarmKeys('testnet'),
     isPublic: false,
     host: '127.0.0.1',
     port,
@@ -201,11 +202,11 @@ test('saves its nodes, and finds back through them without a contact', async () 
   await using dir = await tempDir()
   await using net = await Testnet.open(2)
   const options = {
-    swarmKey: testSwarmKey('testnet'),
+    swarmKeys: testSwarmKeys('testnet'),
     isPublic: false,
     host: '127.0.0.1',
     port: 0,
-    savedNodes: new SavedNodes({ stateDir: dir.path, swarmId: 'a' }),
+    savedNodes: new SavedNodes({ stateDir: dir.path, swarmKeys: testSwarmKeys('testnet') }),
   }
   const first = await DhtDiscovery.open({ ...options, contacts: [addressOf(net.at(0))] })
   await until(() => first.stats().dhtNodes === 2)
@@ -237,15 +238,16 @@ test('two closed swarms, and a plain client, see nothing of each other', async (
 })
 
 test('while a swarm changes its key, nodes with both find those with either', async () => {
-  const [old, next] = [testSwarmKey('old'), testSwarmKey('next')]
   const options = { isPublic: false, host: '127.0.0.1', port: 0 }
   // Who is told first goes on to speak as before, and understands the new key already.
-  await using told = await DhtDiscovery.open({ ...options, swarmKey: old, alsoAccept: [next] })
+  await using told = await DhtDiscovery.open({
+    ...options,
+    swarmKeys: testSwarmKeys('old', 'next'),
+  })
   const contacts = [addressOf(told)]
   await using changed = await DhtDiscovery.open({
     ...options,
-    swarmKey: next,
-    alsoAccept: [old],
+    swarmKeys: testSwarmKeys('next', 'old'),
     contacts,
   })
   changed.announce(key)
@@ -254,7 +256,7 @@ test('while a swarm changes its key, nodes with both find those with either', as
   // Who was not told any more hears nothing of it.
   await using ended = await DhtDiscovery.open({
     ...options,
-    swarmKey: old,
+    swarmKeys: testSwarmKeys('old'),
     contacts: [addressOf(changed)],
   })
   assert.deepEqual(await collect(ended, key), [])
@@ -331,13 +333,13 @@ test('in the open swarm a stranger that asks too often gets no more answers', as
 
 test('a port that is in use is said to be, and an address that is not ours as well', async () => {
   await using net = await Testnet.open(1)
-  const swarmKey = testSwarmKey('testnet')
+  const swarmKeys = testSwarmKeys('testnet')
   const { port } = net.at(0)
-  await assert.rejects(DhtDiscovery.open({ swarmKey, isPublic: false, host: '127.0.0.1', port }), {
+  await assert.rejects(DhtDiscovery.open({ swarmKeys, isPublic: false, host: '127.0.0.1', port }), {
     code: 'PORT_IN_USE',
   })
   for (const host of ['203.0.113.7', '::1']) {
-    await assert.rejects(DhtDiscovery.open({ swarmKey, isPublic: false, host, port: 0 }), {
+    await assert.rejects(DhtDiscovery.open({ swarmKeys, isPublic: false, host, port: 0 }), {
       code: 'ADDRESS_UNUSABLE',
     })
   }

@@ -14,7 +14,7 @@ import { LRUCache } from 'lru-cache'
 
 import { messageOf } from '../errors.ts'
 import type { RendezvousKey } from '../membership/rendezvous-key.ts'
-import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import { abortable } from '../support/deadline.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { Announcer } from './announcer.ts'
@@ -31,9 +31,7 @@ import { DatagramSeal } from './sealed-datagram.ts'
 import { SourceLimit } from './source-limit.ts'
 
 interface DhtDiscoveryOptions {
-  readonly swarmKey: SwarmKey
-  /** closed swarm: keys whose datagrams are taken as well, while the swarm changes its key */
-  readonly alsoAccept?: readonly SwarmKey[] | undefined
+  readonly swarmKeys: SwarmKeys
   /** plain BEP 5 with everybody, rather than only with those who have the key */
   readonly isPublic: boolean
   /** the peer port, TCP and UDP; 0 picks a free one */
@@ -339,14 +337,13 @@ function openRules(): Pick<GuardedSocketOptions, 'maxReplyBytes' | 'strangerPing
 
 /** What the socket asks of a datagram, and gives for it, in a closed swarm. */
 function closedRules({
-  swarmKey,
-  alsoAccept = [],
-}: Pick<DhtDiscoveryOptions, 'swarmKey' | 'alsoAccept'>): Pick<
+  swarmKeys,
+}: Pick<DhtDiscoveryOptions, 'swarmKeys'>): Pick<
   GuardedSocketOptions,
   'maxReplyBytes' | 'seal' | 'strangerPings'
 > {
   return {
-    seal: new DatagramSeal({ swarmKeys: [swarmKey, ...alsoAccept], label: 'dd1/datagram\0' }),
+    seal: new DatagramSeal({ swarmKeys, label: 'dd1/datagram\0' }),
     // Who can seal a question is a member: it gets what fits.
     maxReplyBytes: () => MAX_MEMBER_MESSAGE_BYTES,
     // But it may have been said again by another, from elsewhere.

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { test, type TestContext } from 'node:test'
 
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { testKey, testSwarmKey, until } from '../testing/dht-testnet.ts'
+import { testKey, testSwarmKeys, until } from '../testing/dht-testnet.ts'
 import type { PeerAddress } from './discovery.ts'
 import { LanDiscovery } from './lan-discovery.ts'
 import { DatagramSeal } from './sealed-datagram.ts'
@@ -107,7 +107,7 @@ test('while a swarm changes its key, who has both understands both', async () =>
 
 function sealOf(name: string, ...others: string[]): DatagramSeal {
   return new DatagramSeal({
-    swarmKeys: [testSwarmKey(name), ...others.map(testSwarmKey)],
+    swarmKeys: testSwarmKeys(name, ...others),
     label: 'dd1/lan\0',
   })
 }

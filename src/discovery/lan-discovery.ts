@@ -18,6 +18,8 @@ import { TokenBucket } from './token-bucket.ts'
 interface LanDiscoveryOptions {
   /** the one key that is announced: where the nodes of the swarm meet */
   readonly nodesKey: RendezvousKey
+  /** whether it is that one, or was or will be: the swarm may change its key */
+  readonly isNodesKey?: (key: RendezvousKey) => boolean
   readonly peerPort: number
   /** closed swarm: nobody else is to understand what is said */
   readonly seal?: DatagramSeal | undefined
@@ -87,7 +89,8 @@ export class LanDiscovery {
 
   /** The nodes that were heard within the last minutes, if it is their key. */
   peersAt(key: RendezvousKey): PeerAddress[] {
-    return key === this.#options.nodesKey ? [...this.#heard.values()] : []
+    const { nodesKey, isNodesKey = (other) => other === nodesKey } = this.#options
+    return isNodesKey(key) ? [...this.#heard.values()] : []
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

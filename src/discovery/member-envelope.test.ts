@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { testSwarmKey } from '../testing/dht-testnet.ts'
+import { testSwarmKeys } from '../testing/dht-testnet.ts'
 import { AskedSources } from './asked-sources.ts'
 import { MAX_MEMBER_MESSAGE_BYTES, MemberEnvelope } from './member-envelope.ts'
 import { OwnAddresses } from './own-addresses.ts'
@@ -19,7 +19,7 @@ function memberAt(host: string) {
   const limit = () => new SourceLimit({ perSource: RATE, all: { perSecond: 1, burst: 1000 } })
   const interfaces = () => [{ address: host, cidr: `${host}/24` }]
   const envelope = new MemberEnvelope({
-    seal: new DatagramSeal({ swarmKeys: [testSwarmKey('envelope')], label: 'a' }),
+    seal: new DatagramSeal({ swarmKeys: testSwarmKeys('envelope'), label: 'a' }),
     asked,
     ownAddresses: new OwnAddresses({ port: PORT, interfaces }),
     limits: { strangers: limit(), known: limit() },

@@ -3,38 +3,36 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { test } from 'node:test'
 
-import { RendezvousKeys } from '../membership/rendezvous-key.ts'
-import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
+import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { tempDir } from '../testing/temp-dir.ts'
 import { CombinedDiscovery } from './combined-discovery.ts'
-import { collect, testKey, Testnet, testSwarmKey, until } from '../testing/dht-testnet.ts'
+import { collect, testKey, Testnet, testSwarmKeys, until } from '../testing/dht-testnet.ts'
 import type { Discovery } from './discovery.ts'
 import { parseDiscovery } from './discovery-setting.ts'
 import { LanDiscovery } from './lan-discovery.ts'
 import { contactsOf, MAINLINE_ROUTERS, openDiscovery } from './open-discovery.ts'
 import { StaticDiscovery } from './static-discovery.ts'
 
-const swarmKey = testSwarmKey('open-discovery')
+const swarmKeys = testSwarmKeys('open-discovery')
 const key = testKey('image')
 
 interface Settings {
   list: string
   port: number
   stateDir: string
-  swarmKey?: SwarmKey
-  alsoAccept?: readonly SwarmKey[]
+  swarmKeys?: SwarmKeys
 }
 
 async function open({ list, port, stateDir, ...keys }: Settings): Promise<Discovery> {
   return await openDiscovery({
-    swarmKey,
+    swarmKeys,
     ...keys,
     isPublic: false,
     settings: parseDiscovery(list),
     host: '127.0.0.1',
     port,
     stateDir,
-    nodesKey: new RendezvousKeys(swarmKey).nodes,
   })
 }
 
@@ -63,11 +61,10 @@ test('nodes meet through a bootstrap node that asks nobody itself', async () => 
 test('while a swarm changes its key, a node of the new one meets a node that was told of it', async () => {
   await using dir = await tempDir()
   const port = await freePort()
-  const next = testSwarmKey('next')
   const shared = { list: 'none', port, stateDir: `${dir.path}/1` }
-  await using told = await open({ ...shared, alsoAccept: [next] })
+  await using told = await open({ ...shared, swarmKeys: testSwarmKeys('open-discovery', 'next') })
   const list = `bootstrap:localhost:${port}`
-  const keys = { swarmKey: next, alsoAccept: [swarmKey] }
+  const keys = { swarmKeys: testSwarmKeys('next', 'open-discovery') }
   await using changed = await open({ list, port: 0, stateDir: `${dir.path}/2`, ...keys })
   told.announce(key)
   assert.deepEqual(await collect(changed, key), [{ host: '127.0.0.1', port }])
@@ -138,13 +135,12 @@ test('a port that is in use is said to be', async () => {
 test('the open swarm on an own network asks nobody else', async () => {
   await using dir = await tempDir()
   await using discovery = await openDiscovery({
-    swarmKey: PUBLIC_SWARM_KEY,
+    swarmKeys: new SwarmKeys(PUBLIC_SWARM_KEY),
     isPublic: true,
     settings: parseDiscovery('none'),
     host: '127.0.0.1',
     port: 0,
     stateDir: dir.path,
-    nodesKey: new RendezvousKeys(PUBLIC_SWARM_KEY).nodes,
   })
   assert.deepEqual(await collect(discovery, key), [])
   assert.equal(discovery.stats().dhtNodes, 0)

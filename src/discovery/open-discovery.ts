@@ -1,5 +1,5 @@
-import type { RendezvousKey } from '../membership/rendezvous-key.ts'
-import { swarmIdOf, type SwarmKey } from '../membership/swarm-key.ts'
+import { RendezvousKeys } from '../membership/rendezvous-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { CombinedDiscovery } from './combined-discovery.ts'
 import { DhtDiscovery } from './dht-discovery.ts'
@@ -12,12 +12,8 @@ import { DatagramSeal } from './sealed-datagram.ts'
 import { StaticDiscovery } from './static-discovery.ts'
 
 interface OpenDiscoveryOptions {
-  readonly swarmKey: SwarmKey
-  /**
-   * Closed swarm: keys of which datagrams and LAN messages are taken as well, while the swarm changes its
-   * key. What is sent is sealed with `swarmKey` in any case.
-   */
-  readonly alsoAccept?: readonly SwarmKey[] | undefined
+  /** Closed swarm: what is sent is sealed with the current one, what comes may be of any that is accepted. */
+  readonly swarmKeys: SwarmKeys
   /** plain BEP 5, as every BitTorrent client speaks it */
   readonly isPublic: boolean
   readonly settings: readonly DiscoverySetting[]
@@ -27,8 +23,6 @@ interface OpenDiscoveryOptions {
   readonly port: number
   /** where the nodes of the DHT are kept: `dht-nodes.json` */
   readonly stateDir: string
-  /** where the nodes of the swarm meet: what `lan` announces */
-  readonly nodesKey: RendezvousKey
   readonly log?: Log
 }
 
@@ -46,7 +40,7 @@ export const MAINLINE_ROUTERS: readonly PeerAddress[] = [
  * @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE
  */
 export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Discovery> {
-  const { swarmKey, isPublic, settings, port, stateDir, log = silentLog } = options
+  const { swarmKeys, isPublic, settings, port, stateDir, log = silentLog } = options
   await using opened = new AsyncDisposableStack()
   const host = isAnyAddress(options.host) ? undefined : options.host
   const usesMainline = isPublic && settings.some(({ kind }) => kind === 'mainline')
@@ -56,16 +50,13 @@ export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Disc
   const asksNobody = settings.some(({ kind }) => kind === 'none')
   const dht = opened.use(
     await DhtDiscovery.open({
-      swarmKey,
-      alsoAccept: options.alsoAccept,
+      swarmKeys,
       isPublic,
       host,
       port,
       log,
       contacts: contactsOf(settings, { isPublic }),
-      savedNodes: asksNobody
-        ? undefined
-        : new SavedNodes({ stateDir, swarmId: swarmIdOf(swarmKey) }),
+      savedNodes: asksNobody ? undefined : new SavedNodes({ stateDir, swarmKeys }),
       ...(usesMainline ? { tuning: MAINLINE_TUNING } : {}),
     }),
   )
@@ -97,14 +88,14 @@ function namedPeersOf(settings: readonly DiscoverySetting[], log: Log): StaticDi
 
 async function openLan(
   dht: DhtDiscovery,
-  { swarmKey, alsoAccept = [], isPublic, nodesKey, host, log = silentLog }: OpenDiscoveryOptions,
+  { swarmKeys, isPublic, host, log = silentLog }: OpenDiscoveryOptions,
 ): Promise<LanDiscovery> {
+  const keys = new RendezvousKeys(swarmKeys)
   return await LanDiscovery.open({
-    nodesKey,
+    nodesKey: keys.nodes,
+    isNodesKey: (key) => keys.each(({ nodes }) => nodes).includes(key),
     peerPort: dht.port,
-    seal: isPublic
-      ? undefined
-      : new DatagramSeal({ swarmKeys: [swarmKey, ...alsoAccept], label: 'dd1/lan\0' }),
+    seal: isPublic ? undefined : new DatagramSeal({ swarmKeys, label: 'dd1/lan\0' }),
     onNode: (address) => dht.addNode(address),
     // Who listens on one address is not found on the others.
     interfaces: host === undefined ? undefined : [host],

@@ -9,7 +9,14 @@ import { test } from 'node:test'
 
 import { bencoded } from '../testing/bencoded.ts'
 import { CRASHERS, MemberClient } from '../testing/datagram-fuzz.conformance.ts'
-import { addressOf, testKey, Testnet, testSwarmKey, until } from '../testing/dht-testnet.ts'
+import {
+  addressOf,
+  testKey,
+  Testnet,
+  testSwarmKey,
+  testSwarmKeys,
+  until,
+} from '../testing/dht-testnet.ts'
 import { KrpcClient } from '../testing/krpc-client.ts'
 import { SeededRandom } from '../testing/seeded-random.ts'
 import type { PeerAddress } from './discovery.ts'
@@ -173,7 +180,7 @@ for (const [limits, tuning] of [
     net.at(0).announce(testKey('more'))
     await until(() => member.overheard.length > 4 * QUESTIONS.length)
     const seals = ['stranger', 'testnet'].map(
-      (name) => new DatagramSeal({ swarmKeys: [testSwarmKey(name)], label: 'dd1/lan\0' }),
+      (name) => new DatagramSeal({ swarmKeys: testSwarmKeys(name), label: 'dd1/lan\0' }),
     )
 
     const refusedBefore = net.at(0).stats().refusedDatagrams
@@ -214,7 +221,7 @@ test('who says a member’s question again, to one who cannot tell, gets one ans
   await using net = await Testnet.open(2, { tuning: UNLIMITED })
   await net.met()
   const node = addressOf(net.at(0))
-  const seal = new DatagramSeal({ swarmKeys: [testSwarmKey('testnet')], label: 'dd1/datagram\0' })
+  const seal = new DatagramSeal({ swarmKeys: testSwarmKeys('testnet'), label: 'dd1/datagram\0' })
   const farAway = Buffer.from([198, 51, 100, 9, 0x1a, 0xe1])
   const question = bencoded({ t: 'aa', y: 'q', q: 'get_peers', a: { id, info_hash } })
   await using stranger = await Stranger.open()

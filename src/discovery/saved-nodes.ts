@@ -3,6 +3,8 @@ import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 
 import { systemCodeOf } from '../errors.ts'
+import { swarmIdOf } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import { asRecord } from '../oci/descriptor.ts'
 import { writeFileAtomically } from '../support/atomic-file.ts'
 import type { PeerAddress } from './discovery.ts'
@@ -14,12 +16,12 @@ const MAX_FILE_BYTES = 64 * 1024
 /** The nodes of the routing table, kept so that a node finds back without its contacts: `<state-dir>/dht-nodes.json`. */
 export class SavedNodes {
   readonly #stateDir: string
-  readonly #swarmId: string
+  readonly #swarmKeys: SwarmKeys
 
-  /** @param options.swarmId nodes of another swarm are of no use */
-  constructor({ stateDir, swarmId }: { stateDir: string; swarmId: string }) {
+  /** @param options.swarmKeys nodes of another swarm are of no use */
+  constructor({ stateDir, swarmKeys }: { stateDir: string; swarmKeys: SwarmKeys }) {
     this.#stateDir = stateDir
-    this.#swarmId = swarmId
+    this.#swarmKeys = swarmKeys
   }
 
   /** What was saved; nothing if there is no such file, or not one of ours. */
@@ -28,7 +30,7 @@ export class SavedNodes {
       const text = await readFile(this.#path, 'utf8')
       if (text.length > MAX_FILE_BYTES) return []
       const content = asRecord(JSON.parse(text))
-      if (content?.['swarmId'] !== this.#swarmId || !Array.isArray(content['nodes'])) return []
+      if (!this.#isOurs(content?.['swarmId']) || !Array.isArray(content?.['nodes'])) return []
       return content['nodes'].slice(0, MAX_NODES).filter(isNodeAddress)
     } catch (error) {
       if (error instanceof SyntaxError || systemCodeOf(error) !== undefined) return []
@@ -41,8 +43,13 @@ export class SavedNodes {
     const saved = nodes.slice(0, MAX_NODES).map(({ host, port }) => ({ host, port }))
     if (saved.length === 0) return
     await mkdir(this.#stateDir, { recursive: true })
-    const content = { swarmId: this.#swarmId, nodes: saved }
+    const content = { swarmId: swarmIdOf(this.#swarmKeys.current), nodes: saved }
     await writeFileAtomically(this.#path, `${JSON.stringify(content)}\n`, { mode: 0o600 })
+  }
+
+  /** The key may have changed since. */
+  #isOurs(swarmId: unknown): boolean {
+    return this.#swarmKeys.known.some((key) => swarmIdOf(key) === swarmId)
   }
 
   get #path(): string {

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { testSwarmKey } from '../testing/dht-testnet.ts'
 import { SeededRandom } from '../testing/seeded-random.ts'
 import { DatagramSeal, MAX_SEALED_BODY_BYTES, SEAL_BYTES } from './sealed-datagram.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 
 const KEY = testSwarmKey('sealed')
 const NOW_MS = 1_800_000_000_000
@@ -15,7 +16,7 @@ function sealOf({
   nowMs = NOW_MS,
 }: { keys?: (typeof KEY)[]; label?: string; nowMs?: number } = {}): DatagramSeal {
   const [first = KEY, ...others] = keys
-  return new DatagramSeal({ swarmKeys: [first, ...others], label, now: () => nowMs })
+  return new DatagramSeal({ swarmKeys: new SwarmKeys(first, ...others), label, now: () => nowMs })
 }
 
 test('what one member seals another opens, of every length that fits', () => {

@@ -18,7 +18,8 @@ import {
   type KeyObject,
 } from 'node:crypto'
 
-import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
+import { deriveKey } from '../membership/swarm-key.ts'
+import { PerSwarmKey, type SwarmKeys } from '../membership/swarm-keys.ts'
 import { ReplayWindow } from './replay-window.ts'
 
 const CIPHER = 'chacha20-poly1305'
@@ -36,8 +37,8 @@ export const SEAL_BYTES = NONCE_BYTES + HEADER_BYTES + TAG_BYTES
 export const MAX_SEALED_BODY_BYTES = MAX_STEPS * STEP_BYTES - HEADER_BYTES
 
 interface DatagramSealOptions {
-  /** the first one seals, all of them open */
-  readonly swarmKeys: readonly [SwarmKey, ...SwarmKey[]]
+  /** the current one seals, all that are accepted open */
+  readonly swarmKeys: SwarmKeys
   /** what the datagrams are for: those of another use do not open */
   readonly label: string
   /** milliseconds since 1970 */
@@ -46,16 +47,14 @@ interface DatagramSealOptions {
 
 /** Seals and opens; stateful, for it takes each datagram once: one per socket. */
 export class DatagramSeal {
-  readonly #sealingKey: KeyObject
-  readonly #openingKeys: readonly KeyObject[]
+  readonly #swarmKeys: SwarmKeys
+  readonly #derived: PerSwarmKey<KeyObject>
   readonly #window = new ReplayWindow()
   readonly #now: () => number
 
   constructor({ swarmKeys, label, now = Date.now }: DatagramSealOptions) {
-    const [first, ...others] = swarmKeys
-    const keyOf = (swarmKey: SwarmKey) => createSecretKey(deriveKey(swarmKey, label))
-    this.#sealingKey = keyOf(first)
-    this.#openingKeys = [this.#sealingKey, ...others.map(keyOf)]
+    this.#swarmKeys = swarmKeys
+    this.#derived = new PerSwarmKey((swarmKey) => createSecretKey(deriveKey(swarmKey, label)))
     this.#now = now
   }
 
@@ -73,7 +72,8 @@ export class DatagramSeal {
     inside.set(body, HEADER_BYTES)
     const nonce = randomBytes(NONCE_BYTES)
     if (!mayReturn) this.#window.take(nonce.toString('latin1'), nowSeconds, nowSeconds)
-    const cipher = createCipheriv(CIPHER, this.#sealingKey, nonce, { authTagLength: TAG_BYTES })
+    const key = this.#derived.of(this.#swarmKeys.current)
+    const cipher = createCipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES })
     return Buffer.concat([nonce, cipher.update(inside), cipher.final(), cipher.getAuthTag()])
   }
 
@@ -83,8 +83,8 @@ export class DatagramSeal {
    */
   open(datagram: Buffer): Buffer | undefined {
     if (!isLengthOfSealed(datagram.length)) return undefined
-    for (const key of this.#openingKeys) {
-      const inside = decrypt(datagram, key)
+    for (const swarmKey of this.#swarmKeys.accepted) {
+      const inside = decrypt(datagram, this.#derived.of(swarmKey))
       if (inside) return this.#take(datagram, inside)
     }
     return undefined

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { testSwarmKey } from '../testing/dht-testnet.ts'
+import { testSwarmKeys } from '../testing/dht-testnet.ts'
 import { DatagramSeal } from './sealed-datagram.ts'
 import { formatSealedLanMessage, parseSealedLanMessage } from './sealed-lan-message.ts'
 
 const sealOf = (name: string) =>
-  new DatagramSeal({ swarmKeys: [testSwarmKey(name)], label: 'dd1/lan\0' })
+  new DatagramSeal({ swarmKeys: testSwarmKeys(name), label: 'dd1/lan\0' })
 
 test('tells members the port, once, and the one who says it nothing', () => {
   const [ours, theirs, others] = [sealOf('ours'), sealOf('ours'), sealOf('others')]

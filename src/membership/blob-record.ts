@@ -31,9 +31,10 @@ export function encodeBlobRecord(record: BlobRecord, key: SwarmKey): Buffer {
 
 /**
  * Reads a record from a stranger and proves that a member made it.
+ * @param keys those of the swarm that count
  * @throws OperationError RECORD_INVALID
  */
-export function decodeBlobRecord(bytes: Uint8Array, key: SwarmKey): BlobRecord {
+export function decodeBlobRecord(bytes: Uint8Array, keys: readonly SwarmKey[]): BlobRecord {
   const fields = asDictionary(decodeBencode(bytes))
   if (!fields) throw invalid('wanted a bencoded dictionary')
   const [d, l, pl, ih, a] = ['d', 'l', 'pl', 'ih', 'a'].map((name) => fields.get(name))
@@ -47,7 +48,8 @@ export function decodeBlobRecord(bytes: Uint8Array, key: SwarmKey): BlobRecord {
     pieceLength: pl,
     infoHash: Buffer.from(ih).toString('hex'),
   }
-  if (!timingSafeEqual(a, macOf(record, key))) throw invalid('its MAC is not of this swarm')
+  if (!keys.some((key) => timingSafeEqual(a, macOf(record, key))))
+    throw invalid('its MAC is not of this swarm')
   return record
 }
 

@@ -15,6 +15,7 @@ import { nextSequence, parseReferenceRecord, signReferenceRecord } from './refer
 import { RendezvousKeys } from './rendezvous-key.ts'
 import { proveRequest, RequestVerifier } from './request-proof.ts'
 import { openSwarmKey, readSwarmKey, swarmIdOf, type SwarmKey } from './swarm-key.ts'
+import { SwarmKeys } from './swarm-keys.ts'
 
 const key = randomBytes(32) as SwarmKey
 const otherKey = randomBytes(32) as SwarmKey
@@ -46,14 +47,14 @@ test('a key file with anything but 64 hex digits is refused', async (t) => {
 })
 
 test('rendezvous keys differ by swarm, kind and subject, and tell nothing of them', () => {
-  const keys = new RendezvousKeys(key)
+  const keys = new RendezvousKeys(new SwarmKeys(key))
   const image = digestOf('a')
   const all = [
     keys.nodes,
     keys.image(image),
     keys.image(digestOf('b')),
     keys.reference('docker.io/library/a:1'),
-    new RendezvousKeys(otherKey).image(image),
+    new RendezvousKeys(new SwarmKeys(otherKey)).image(image),
   ]
   assert.equal(new Set(all).size, all.length)
   for (const each of all) assert.match(each, /^[0-9a-f]{40}$/)
@@ -68,12 +69,12 @@ test('a blob record is taken as it was made, and refused when a bit of it or the
     infoHash: 'ab'.repeat(20),
   }
   const bytes = encodeBlobRecord(record, key)
-  assert.deepEqual(decodeBlobRecord(bytes, key), record)
-  assert.throws(() => decodeBlobRecord(bytes, otherKey), { code: 'RECORD_INVALID' })
+  assert.deepEqual(decodeBlobRecord(bytes, [key]), record)
+  assert.throws(() => decodeBlobRecord(bytes, [otherKey]), { code: 'RECORD_INVALID' })
   for (let at = 0; at < bytes.length; at += 1) {
     const wrong = Buffer.from(bytes)
     wrong[at] = (wrong[at] ?? 0) ^ 1
-    assert.throws(() => assert.deepEqual(decodeBlobRecord(wrong, key), record))
+    assert.throws(() => assert.deepEqual(decodeBlobRecord(wrong, [key]), record))
   }
 })
 
@@ -82,7 +83,7 @@ test('a blob record with a length beyond what its MAC covers is refused with a c
   const text = encodeBlobRecord(record, key).toString('latin1')
   for (const length of ['4294967296', '9007199254740991', '-1', '0']) {
     const bytes = Buffer.from(text.replace('i262144e', `i${length}e`), 'latin1')
-    assert.throws(() => decodeBlobRecord(bytes, key), { code: 'RECORD_INVALID' })
+    assert.throws(() => decodeBlobRecord(bytes, [key]), { code: 'RECORD_INVALID' })
   }
 })
 
@@ -90,7 +91,7 @@ test('garbage instead of a blob record is refused with a code', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       assert.throws(
-        () => decodeBlobRecord(bytes, key),
+        () => decodeBlobRecord(bytes, [key]),
         (error) => isOperationError(error, 'RECORD_INVALID'),
       )
     }),
@@ -101,7 +102,7 @@ test('a reference record proves its node and its swarm', () => {
   const identity = makeNodeIdentity()
   const signed = signReferenceRecord(fields(), { identity, swarmKey: key })
   assert.deepEqual(
-    parseReferenceRecord(JSON.parse(JSON.stringify(signed)), { swarmKey: key }),
+    parseReferenceRecord(JSON.parse(JSON.stringify(signed)), { swarmKeys: [key] }),
     signed,
   )
   const wrong: object[] = [
@@ -115,7 +116,9 @@ test('a reference record proves its node and its swarm', () => {
     signReferenceRecord(fields(), { identity, swarmKey: otherKey }),
   ]
   for (const record of wrong) {
-    assert.throws(() => parseReferenceRecord(record, { swarmKey: key }), { code: 'RECORD_INVALID' })
+    assert.throws(() => parseReferenceRecord(record, { swarmKeys: [key] }), {
+      code: 'RECORD_INVALID',
+    })
   }
 })
 
@@ -124,7 +127,9 @@ test('a reference record from next week is refused, sequences never go back', ()
     { ...fields(), sequence: Date.now() + 7 * 86_400e3 },
     { identity: makeNodeIdentity(), swarmKey: key },
   )
-  assert.throws(() => parseReferenceRecord(record, { swarmKey: key }), { code: 'RECORD_INVALID' })
+  assert.throws(() => parseReferenceRecord(record, { swarmKeys: [key] }), {
+    code: 'RECORD_INVALID',
+  })
   assert.equal(nextSequence(undefined, 1000), 1000)
   assert.equal(nextSequence(5000, 1000), 5001)
 })
@@ -133,13 +138,15 @@ test('a reference record of a node whose name cannot be shown or kept is refused
   for (const nodeName of ['\x1b[2J', 'a\nb', '\ud800', 'x'.repeat(254)]) {
     const identity = makeNodeIdentity()
     const record = signReferenceRecord({ ...fields(), nodeName }, { identity, swarmKey: key })
-    assert.throws(() => parseReferenceRecord(record, { swarmKey: key }), { code: 'RECORD_INVALID' })
+    assert.throws(() => parseReferenceRecord(record, { swarmKeys: [key] }), {
+      code: 'RECORD_INVALID',
+    })
   }
 })
 
 test('a request proof is good once, for this request, in this swarm, within a minute', () => {
   const request = { method: 'POST', path: '/dd/1/warm', body: Buffer.from('{}') }
-  const verifier = new RequestVerifier(key)
+  const verifier = new RequestVerifier(new SwarmKeys(key))
   const proof = proveRequest(request, key)
   verifier.verify(request, proof)
   const refused: [typeof request, string | undefined][] = [

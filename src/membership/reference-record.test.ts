@@ -63,7 +63,7 @@ test('a sequence that a wrong clock made does not lock its signer out', () => {
 })
 
 function parse(value: unknown) {
-  return parseReferenceRecord(value, { swarmKey, nowMs })
+  return parseReferenceRecord(value, { swarmKeys: [swarmKey], nowMs })
 }
 
 function recordOf(

@@ -68,16 +68,17 @@ export function signReferenceRecord(
 
 /**
  * Reads a record from a stranger, proves that a member signed it and that it is not from the future.
+ * @param options.swarmKeys those that count
  * @throws OperationError RECORD_INVALID
  */
 export function parseReferenceRecord(
   value: unknown,
-  { swarmKey, nowMs = Date.now() }: { swarmKey: SwarmKey; nowMs?: number },
+  { swarmKeys, nowMs = Date.now() }: { swarmKeys: readonly SwarmKey[]; nowMs?: number },
 ): SignedReferenceRecord {
   const record = parseFields(value)
   const message = messageOf(record)
   const mac = Buffer.from(record.mac, 'hex')
-  if (mac.length !== 32 || !timingSafeEqual(mac, macOf(message, swarmKey))) {
+  if (!swarmKeys.some((key) => timingSafeEqual(mac, macOf(message, key)))) {
     throw invalid('its MAC is not of this swarm')
   }
   const signature = Buffer.from(record.signature, 'hex')
@@ -89,6 +90,11 @@ export function parseReferenceRecord(
     throw invalid('it is good for longer than a record may be')
   }
   return record
+}
+
+/** The same for who has this key: any member may say that it comes from a member, as long as its signature is sound. */
+export function vouchFor(record: SignedReferenceRecord, swarmKey: SwarmKey): SignedReferenceRecord {
+  return { ...record, mac: macOf(messageOf(record), swarmKey).toString('hex') }
 }
 
 /** Whether a sequence is further ahead of the clock than clocks differ: no member takes it. */

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 
 import { bytesOf, type Digest } from '../oci/digest.ts'
-import type { SwarmKey } from './swarm-key.ts'
+import type { SwarmKeys } from './swarm-keys.ts'
 
 declare const rendezvousKeyBrand: unique symbol
 
@@ -10,12 +10,21 @@ export type RendezvousKey = string & { readonly [rendezvousKeyBrand]: true }
 
 const KEY_BYTES = 20
 
-/** The keys of one swarm: `HMAC-SHA256(swarm key, label ‖ what)[0..20)`. */
+/** The keys of one swarm: `HMAC-SHA256(current swarm key, label ‖ what)[0..20)`. */
 export class RendezvousKeys {
-  readonly #swarmKey: SwarmKey
+  readonly #swarmKeys: Pick<SwarmKeys, 'current' | 'accepted'>
 
-  constructor(swarmKey: SwarmKey) {
-    this.#swarmKey = swarmKey
+  constructor(swarmKeys: Pick<SwarmKeys, 'current' | 'accepted'>) {
+    this.#swarmKeys = swarmKeys
+  }
+
+  /** The same under each swarm key that counts, where members may have been before or after a change. */
+  each(keyOf: (keys: RendezvousKeys) => RendezvousKey): RendezvousKey[] {
+    const { current, accepted } = this.#swarmKeys
+    const others = accepted.filter((key) => key !== current)
+    return [current, ...others].map((key) =>
+      keyOf(new RendezvousKeys({ current: key, accepted: [key] })),
+    )
   }
 
   /** Every node of the swarm. */
@@ -34,7 +43,7 @@ export class RendezvousKeys {
   }
 
   #derive(label: string, what: Uint8Array = Buffer.alloc(0)): RendezvousKey {
-    const mac = createHmac('sha256', this.#swarmKey).update(label).update(what).digest()
+    const mac = createHmac('sha256', this.#swarmKeys.current).update(label).update(what).digest()
     return mac.subarray(0, KEY_BYTES).toString('hex') as RendezvousKey
   }
 }

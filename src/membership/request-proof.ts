@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache'
 
 import { OperationError } from '../errors.ts'
 import { deriveKey, type SwarmKey } from './swarm-key.ts'
+import type { SwarmKeys } from './swarm-keys.ts'
 
 /** A request between members: what the proof covers. */
 export interface ProvenRequest {
@@ -32,15 +33,15 @@ export function proveRequest(
 
 /** Takes each proof once: stateful, one per node. */
 export class RequestVerifier {
-  readonly #key: SwarmKey
+  readonly #keys: SwarmKeys
   readonly #nonces = new LRUCache<string, true>({
     maxSize: MAX_NONCES,
     sizeCalculation: () => 1,
     ttl: 2 * WINDOW_MS,
   })
 
-  constructor(key: SwarmKey) {
-    this.#key = key
+  constructor(keys: SwarmKeys) {
+    this.#keys = keys
   }
 
   /** @throws OperationError REQUEST_UNPROVEN: no proof, not of this swarm, too old, or seen before */
@@ -48,9 +49,10 @@ export class RequestVerifier {
     const [, time = '', nonce = '', mac = ''] = PATTERN.exec(proof ?? '') ?? []
     if (nonce === '') throw unproven('it has no proof')
     const timeMs = Number(time)
-    const wanted = macOf(request, { key: this.#key, timeMs, nonce })
-    if (!timingSafeEqual(wanted, Buffer.from(mac, 'hex')))
-      throw unproven('its proof is not of this swarm')
+    const found = Buffer.from(mac, 'hex')
+    const isOfKey = (key: SwarmKey) =>
+      timingSafeEqual(macOf(request, { key, timeMs, nonce }), found)
+    if (!this.#keys.known.some(isOfKey)) throw unproven('its proof is not of this swarm')
     if (Math.abs(nowMs - timeMs) > WINDOW_MS) {
       throw unproven(`its clock is ${Math.round((timeMs - nowMs) / 1000)} s away`)
     }

@@ -11,6 +11,7 @@ import {
   readSwarmKey,
   type SwarmKey,
 } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { DiskBlobStore } from '../store/disk-blob-store.ts'
 import { diskError } from '../support/disk-error.ts'
 import { makeFolder } from '../support/make-folder.ts'
@@ -23,7 +24,7 @@ export interface Holdings {
   readonly catalog: Catalog
   readonly privateContent: PrivateContent
   readonly identity: NodeIdentity
-  readonly swarmKey: SwarmKey
+  readonly swarmKeys: SwarmKeys
 }
 
 interface OpenOptions {
@@ -47,7 +48,7 @@ export async function openHoldings(config: Config, options: OpenOptions): Promis
 async function openAll(config: Config, { log, rooms }: OpenOptions): Promise<Holdings> {
   const { dataDir } = config
   await makeDataDir(dataDir)
-  const swarmKey = await swarmKeyOf(config)
+  const swarmKeys = new SwarmKeys(await swarmKeyOf(config))
   const identity = await openNodeIdentity(dataDir)
   const catalog = rooms.use(
     await Catalog.open({
@@ -60,7 +61,7 @@ async function openAll(config: Config, { log, rooms }: OpenOptions): Promise<Hol
   const store = rooms.use(await DiskBlobStore.open({ dataDir, log }))
   if (catalog.isFresh) await rebuildCatalog({ store, catalog, log })
   else if (catalog.wasCutOff) rebuildMeanwhile({ store, catalog, log }, rooms)
-  return { store, catalog, privateContent, identity, swarmKey }
+  return { store, catalog, privateContent, identity, swarmKeys }
 }
 
 /** After a kill the catalog may lack its last entries: they are looked for while the node serves. */

@@ -21,7 +21,7 @@ export interface OfflineNode extends AsyncDisposable {
  */
 export async function openOffline(config: Config, { log }: { log: Log }): Promise<OfflineNode> {
   await using rooms = new AsyncDisposableStack()
-  const { store, catalog, privateContent, identity, swarmKey } = await openHoldings(config, {
+  const { store, catalog, privateContent, identity, swarmKeys } = await openHoldings(config, {
     log,
     rooms,
   })
@@ -30,8 +30,8 @@ export async function openOffline(config: Config, { log }: { log: Log }): Promis
     store,
     catalog,
     identity,
-    swarmKey,
-    keys: new RendezvousKeys(swarmKey),
+    swarmKeys,
+    keys: new RendezvousKeys(swarmKeys),
     nodeName: config.nodeName,
     isPublic: config.swarm === 'public',
     access,
@@ -43,14 +43,14 @@ export async function openOffline(config: Config, { log }: { log: Log }): Promis
     catalog,
     seeder,
     doors,
-    torrents: new BlobTorrents({ store, catalog, swarmKey }),
+    torrents: new BlobTorrents({ store, catalog, swarmKeys }),
   }
   const opened = rooms.move()
   return {
     operations: {
       import: importOperation(offline),
       torrent: torrentOperation(offline),
-      ...swarmOperations(swarmKey),
+      ...swarmOperations(swarmKeys),
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }

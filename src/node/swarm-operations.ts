@@ -3,7 +3,8 @@ import { networkInterfaces } from 'node:os'
 import type { InviteRequest, InviteResult, NodeOperations } from '../control/control-protocol.ts'
 import { OperationError } from '../errors.ts'
 import { formatInvite, formatTicket, isTicketAddress } from '../membership/invite.ts'
-import { swarmIdOf, type SwarmKey } from '../membership/swarm-key.ts'
+import { swarmIdOf } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { TicketBook } from '../membership/ticket-book.ts'
 
 /** What lets a running node of a closed swarm honour invites. */
@@ -19,14 +20,14 @@ const MAX_ADDRESSES = 4
 
 /** What the swarm's key says of it, and who may have it. @param reception undefined where no node takes connections */
 export function swarmOperations(
-  swarmKey: SwarmKey,
+  swarmKeys: SwarmKeys,
   reception?: Reception,
 ): Pick<NodeOperations, 'swarmId' | 'swarmInvite'> {
   return {
-    swarmId: async () => ({ swarmId: swarmIdOf(swarmKey) }),
+    swarmId: async () => ({ swarmId: swarmIdOf(swarmKeys.newest) }),
     swarmInvite: async (request) =>
       isForEver(request)
-        ? { invite: formatInvite(swarmKey) }
+        ? { invite: formatInvite(swarmKeys.newest) }
         : issueTicket(request, reception ?? refuse()),
   }
 }

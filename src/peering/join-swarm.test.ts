@@ -12,12 +12,13 @@ import type { JoinTicket } from '../membership/invite.ts'
 import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { TicketBook } from '../membership/ticket-book.ts'
 import { joinSwarm } from './join-swarm.ts'
 import { dialThrough } from './peer-client.ts'
 import { PEER_ROUTES } from './peer-messages.ts'
 import { PeerServer, type PeerHandlers } from './peer-server.ts'
-import { guestSecret, memberSecret } from './channel-secret.ts'
+import { guestSecrets, memberSecrets } from './channel-secret.ts'
 import { SecureChannel } from './secure-channel.ts'
 
 const swarmKey = randomBytes(32) as SwarmKey
@@ -115,7 +116,7 @@ test('a member has no use for a ticket: it is not told the key', async (t) => {
   const { host, port } = addressOf(await issue({ isOnce: false }))
   const agent = new Agent()
   agent.createConnection = dialThrough(
-    new SecureChannel({ secret: memberSecret(swarmKey), identity }),
+    new SecureChannel({ secrets: memberSecrets(new SwarmKeys(swarmKey)), identity }),
   )
   const asked = request({ host, port, path: PEER_ROUTES.join, method: 'POST', agent }).end('{}')
   const [response] = (await once(asked, 'response')) as [{ statusCode: number; resume(): void }]
@@ -141,10 +142,10 @@ async function openMember(t: TestContext) {
   const server = await PeerServer.open({
     host: '127.0.0.1',
     port: 0,
-    verifier: new RequestVerifier(swarmKey),
+    verifier: new RequestVerifier(new SwarmKeys(swarmKey)),
     handlers,
     channel: new SecureChannel({
-      secret: memberSecret(swarmKey),
+      secrets: memberSecrets(new SwarmKeys(swarmKey)),
       identity: makeNodeIdentity(),
       ticketKey: (id) => tickets.secretOf(id),
     }),
@@ -161,7 +162,7 @@ async function openMember(t: TestContext) {
 }
 
 function guestChannel(ticket: JoinTicket): SecureChannel {
-  return new SecureChannel({ secret: guestSecret(ticket), identity })
+  return new SecureChannel({ secrets: guestSecrets(ticket), identity })
 }
 
 function addressOf({ addresses }: JoinTicket): { host: string; port: number } {

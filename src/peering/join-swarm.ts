@@ -6,7 +6,7 @@ import type { NodeIdentity } from '../membership/node-identity.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import { asRecord } from '../oci/descriptor.ts'
 import { deadline } from '../support/deadline.ts'
-import { guestSecret } from './channel-secret.ts'
+import { guestSecrets } from './channel-secret.ts'
 import { dialThrough } from './peer-client.ts'
 import { PEER_ROUTES } from './peer-messages.ts'
 import { SecureChannel } from './secure-channel.ts'
@@ -28,7 +28,7 @@ export async function joinSwarm(
   { signal, nowMs = Date.now() }: { signal: AbortSignal; nowMs?: number },
 ): Promise<{ swarmKey: SwarmKey; host: string; port: number }> {
   if (ticket.expiresAtMs <= nowMs) throw notHonoured('it has expired')
-  const channel = new SecureChannel({ secret: guestSecret(ticket), identity })
+  const channel = new SecureChannel({ secrets: guestSecrets(ticket), identity })
   let failure: unknown
   for (const address of ticket.addresses.map(parseAddress)) {
     try {

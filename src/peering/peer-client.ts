@@ -2,7 +2,7 @@ import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 
 import { OperationError, systemCodeOf } from '../errors.ts'
 import { proveRequest } from '../membership/request-proof.ts'
-import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { deadline } from '../support/deadline.ts'
 import { readLines } from '../support/text-lines.ts'
@@ -41,7 +41,7 @@ const MAX_REPORT_CHARS = 64 * 1024
 
 /** Asks peers; every question carries a fresh proof, every answer is bounded and parsed. */
 export class PeerClient implements Disposable {
-  readonly #key: SwarmKey
+  readonly #keys: SwarmKeys
   readonly #channel: SecureChannel | undefined
   readonly #agent = new Agent({
     keepAlive: true,
@@ -51,8 +51,8 @@ export class PeerClient implements Disposable {
   })
 
   /** @param channel to members of a closed swarm; without it questions go out in the open */
-  constructor(key: SwarmKey, channel?: SecureChannel) {
-    this.#key = key
+  constructor(keys: SwarmKeys, channel?: SecureChannel) {
+    this.#keys = keys
     this.#channel = channel
     if (channel) this.#agent.createConnection = dialThrough(channel)
   }
@@ -194,13 +194,17 @@ export class PeerClient implements Disposable {
       headers: {
         'Content-Type': 'application/json',
         'Content-Length': body.length,
-        Authorization: proveRequest({ method, path, body }, this.#key),
       },
     })
     request.once('response', resolve)
     request.once('error', reject)
     request.setNoDelay(true)
-    request.end(body)
+    request.once('socket', (socket) => {
+      // the key that the other side has shown to have
+      const key = this.#channel?.keyAt(socket) ?? this.#keys.current
+      request.setHeader('Authorization', proveRequest({ method, path, body }, key))
+      request.end(body)
+    })
     return promise
   }
 }
@@ -209,7 +213,13 @@ export class PeerClient implements Disposable {
 export function dialThrough(channel: SecureChannel): Agent['createConnection'] {
   return ({ host, port }, onConnected) => {
     const address = { host: host ?? '', port: Number(port) }
-    const socket = channel.dial(address, (error) => onConnected?.(error ?? null, socket))
+    const dial = () => {
+      const socket = channel.dial(address, (error) => {
+        if (error && channel.hasOtherKeyFor(address)) dial()
+        else onConnected?.(error ?? null, socket)
+      })
+    }
+    dial()
     return undefined
   }
 }

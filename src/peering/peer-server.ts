@@ -32,8 +32,10 @@ import type { SecureChannel } from './secure-channel.ts'
 export interface PeerHandlers {
   hello(caller: NodeHello, address: string): NodeHello
   have(digests: readonly Digest[]): Promise<readonly HeldBlob[]>
-  references(names: readonly string[]): Promise<readonly unknown[]>
-  metainfo(digest: Digest): Promise<Uint8Array | undefined>
+  /** @param swarmKey one that the peer has proven; undefined in the public swarm */
+  references(names: readonly string[], swarmKey?: SwarmKey): Promise<readonly unknown[]>
+  /** @param swarmKey as for {@link references} */
+  metainfo(digest: Digest, swarmKey?: SwarmKey): Promise<Uint8Array | undefined>
   blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined>
   warm(order: WarmOrder, options: { signal: AbortSignal }): AsyncIterable<WarmReport>
   /** the swarm key for who has this ticket, where it is honoured */
@@ -186,7 +188,8 @@ export class PeerServer implements AsyncDisposable {
     if (ticketId !== undefined) return this.#admit(ticketId, url)
     this.#options.verifier.verify({ method, path: url, body }, request.headers.authorization)
     const question: unknown = body.length === 0 ? {} : JSON.parse(body.toString())
-    const { handlers } = this.#options
+    const { handlers, channel } = this.#options
+    const swarmKey = channel?.keyAt(request.socket)
     switch (url) {
       case PEER_ROUTES.hello: {
         const caller = parseHello(question)
@@ -196,9 +199,9 @@ export class PeerServer implements AsyncDisposable {
       case PEER_ROUTES.have:
         return jsonAnswer({ blobs: await handlers.have(parseDigests(question)) })
       case PEER_ROUTES.references:
-        return jsonAnswer({ records: await handlers.references(parseNames(question)) })
+        return jsonAnswer({ records: await handlers.references(parseNames(question), swarmKey) })
       case PEER_ROUTES.metainfo: {
-        const metainfo = await handlers.metainfo(parseDigestQuestion(question))
+        const metainfo = await handlers.metainfo(parseDigestQuestion(question), swarmKey)
         return metainfo && { contentType: 'application/x-bittorrent', body: metainfo }
       }
       case PEER_ROUTES.blob: {

@@ -9,16 +9,18 @@ import { test } from 'node:test'
 import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { proveRequest, RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { digestOf } from '../oci/digest.ts'
 import { SeededRandom } from '../testing/seeded-random.ts'
 import { PeerClient } from './peer-client.ts'
 import { PeerDirectory } from './peer-directory.ts'
 import type { NodeHello, WarmOrder, WarmReport } from './peer-messages.ts'
 import { PeerServer, type PeerHandlers } from './peer-server.ts'
-import { memberSecret } from './channel-secret.ts'
+import { memberSecrets } from './channel-secret.ts'
 import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
+const keys = new SwarmKeys(key)
 const digest = digestOf('x')
 const identity = makeNodeIdentity()
 const self: NodeHello = { nodeId: identity.nodeId, nodeName: 'alpha', version: '1', peerPort: 1 }
@@ -26,7 +28,7 @@ const order: WarmOrder = { nodeId: 'b'.repeat(64), references: ['app:1'], load: 
 
 test('a member asks and is answered', async () => {
   await using server = await startServer()
-  using client = new PeerClient(key)
+  using client = new PeerClient(keys)
   const peer = { host: '127.0.0.1', port: server.port }
   assert.deepEqual(await client.hello(peer, self), { ...self, nodeName: 'beta' })
   assert.deepEqual(await client.have(peer, [digest]), [{ digest, size: 1, state: 'complete' }])
@@ -48,7 +50,7 @@ test('what a node does not have is nothing, not an error', async () => {
     metainfo: async () => undefined,
     blob: async () => undefined,
   })
-  using client = new PeerClient(key)
+  using client = new PeerClient(keys)
   const peer = { host: '127.0.0.1', port: server.port }
   assert.equal(await client.metainfo(peer, digest), undefined)
   assert.equal(await client.blob(peer, digest), undefined)
@@ -56,7 +58,7 @@ test('what a node does not have is nothing, not an error', async () => {
 
 test('a stranger is refused whatever it asks, and learns nothing', async () => {
   await using server = await startServer()
-  using stranger = new PeerClient(randomBytes(32) as SwarmKey)
+  using stranger = new PeerClient(new SwarmKeys(randomBytes(32) as SwarmKey))
   const peer = { host: '127.0.0.1', port: server.port }
   await assert.rejects(stranger.hello(peer, self), { code: 'REQUEST_UNPROVEN' })
   await assert.rejects(stranger.have(peer, [digest]), { code: 'REQUEST_UNPROVEN' })
@@ -80,7 +82,7 @@ test('a report without an end, or that is none, ends the order and nothing else'
       server.closeAllConnections()
     })
     const { port } = server.address() as AddressInfo
-    using client = new PeerClient(key)
+    using client = new PeerClient(keys)
     const asked = Array.fromAsync(client.warm({ host: '127.0.0.1', port }, order))
     await assert.rejects(asked, { code })
   }
@@ -103,7 +105,7 @@ test('an order that was caught cannot be given again', async () => {
 test('a blob that is larger than it should be is cut off', async () => {
   const endless = async () => ({ size: 2000, content: Readable.from([Buffer.alloc(2000)]) })
   await using server = await startServer({ blob: endless })
-  using client = new PeerClient(key)
+  using client = new PeerClient(keys)
   const content = await client.blob({ host: '127.0.0.1', port: server.port }, digest, {
     maxBytes: 1000,
   })
@@ -111,7 +113,7 @@ test('a blob that is larger than it should be is cut off', async () => {
 })
 
 test('a node that is not there is said to be unreachable', async () => {
-  using client = new PeerClient(key)
+  using client = new PeerClient(keys)
   await assert.rejects(client.hello({ host: '127.0.0.1', port: 1 }, self), {
     code: 'NODE_UNREACHABLE',
   })
@@ -119,7 +121,7 @@ test('a node that is not there is said to be unreachable', async () => {
 
 for (const [kind, channel] of [
   ['open', undefined],
-  ['closed', new SecureChannel({ secret: memberSecret(key), identity })],
+  ['closed', new SecureChannel({ secrets: memberSecrets(keys), identity })],
 ] as const) {
   test(`garbage on the peer port of ${kind} swarms ends connections, never the server; BitTorrent is handed on`, async (t) => {
     const random = new SeededRandom(Date.now())
@@ -150,12 +152,12 @@ for (const [kind, channel] of [
     peer.on('error', () => {})
     assert.equal((await handed.promise).toString(), '\u0013BitTorrent protocol')
     peer.destroy()
-    using client = new PeerClient(key, channel)
+    using client = new PeerClient(keys, channel)
     assert.equal((await client.hello(to, self)).nodeName, 'beta')
   })
 }
 
-for (const channel of [undefined, new SecureChannel({ secret: memberSecret(key), identity })]) {
+for (const channel of [undefined, new SecureChannel({ secrets: memberSecrets(keys), identity })]) {
   test(`who holds connections open keeps nobody out, ${channel ? 'closed' : 'open'} swarm`, async (t) => {
     await using server = await startServer({}, channel)
     const to = { host: '127.0.0.1', port: server.port }
@@ -171,7 +173,7 @@ for (const channel of [undefined, new SecureChannel({ secret: memberSecret(key),
     let ended = 0
     for (const socket of silent) socket.once('close', () => (ended += 1) === 537 && resolve())
     await Promise.all(silent.map((socket) => once(socket, 'connect')))
-    using client = new PeerClient(key, channel)
+    using client = new PeerClient(keys, channel)
     assert.equal((await client.hello(to, self)).nodeName, 'beta')
     // 64 of one host may be silent; the newest had one of these places until it spoke
     await mostEnded
@@ -182,12 +184,12 @@ for (const channel of [undefined, new SecureChannel({ secret: memberSecret(key),
 
 test('in a closed swarm nobody says hello as somebody else, and nobody else answers', async () => {
   const channelOf = (who = makeNodeIdentity()) =>
-    new SecureChannel({ secret: memberSecret(key), identity: who })
+    new SecureChannel({ secrets: memberSecrets(keys), identity: who })
   await using server = await startServer({}, channelOf())
   const to = { host: '127.0.0.1', port: server.port }
-  using liar = new PeerClient(key, channelOf())
+  using liar = new PeerClient(keys, channelOf())
   await assert.rejects(liar.hello(to, self), { code: 'REQUEST_UNPROVEN' })
-  using member = new PeerClient(key, channelOf(identity))
+  using member = new PeerClient(keys, channelOf(identity))
   // this server says that it is whoever asks
   await assert.rejects(member.hello(to, self), { code: 'MESSAGE_INVALID' })
   await assert.rejects(member.have({ ...to, nodeId: 'b'.repeat(64) }, [digest]), {
@@ -247,7 +249,7 @@ function startServer(
   return PeerServer.open({
     host: '127.0.0.1',
     port: 0,
-    verifier: new RequestVerifier(key),
+    verifier: new RequestVerifier(keys),
     handlers,
     channel,
   })

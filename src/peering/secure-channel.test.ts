@@ -14,8 +14,9 @@ import {
 
 import { makeNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
 import { deriveKey, type SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { makeTestAuthority } from '../testing/lab/test-authority.ts'
-import { memberSecret } from './channel-secret.ts'
+import { memberSecrets } from './channel-secret.ts'
 import { SecureChannel } from './secure-channel.ts'
 
 const key = randomBytes(32) as SwarmKey
@@ -39,7 +40,7 @@ test('members of one swarm speak, each knows who the other is, and nobody on the
 test('who has another key is told nothing, on either side', async (t) => {
   const { port, opened } = await listen(t, channelOf())
   await assert.rejects(
-    dialled(port, { secret: memberSecret(randomBytes(32) as SwarmKey) }),
+    dialled(port, { secrets: memberSecrets(new SwarmKeys(randomBytes(32) as SwarmKey)) }),
     /alert|socket/,
   )
   assert.deepEqual(opened, [])
@@ -163,8 +164,8 @@ test('connections of one swarm cannot be told from those of another by what begi
   const [first, second] = beginnings
   assert.ok(first && second)
   // a TLS client says its cipher suites, its groups and the like: nothing of 16 bytes that another one would not say
-  const stranger = await listen(t, channelOf({ secret: memberSecret(OTHER) }))
-  const { socket } = await dialled(stranger.port, { secret: memberSecret(OTHER) })
+  const stranger = await listen(t, channelOf({ secrets: memberSecrets(new SwarmKeys(OTHER)) }))
+  const { socket } = await dialled(stranger.port, { secrets: memberSecrets(new SwarmKeys(OTHER)) })
   socket.destroy()
   const usual = Buffer.concat(stranger.seen)
   for (let at = 0; at + 16 <= first.length; at += 1) {
@@ -174,7 +175,11 @@ test('connections of one swarm cannot be told from those of another by what begi
 })
 
 function channelOf(options: Partial<ConstructorParameters<typeof SecureChannel>[0]> = {}) {
-  return new SecureChannel({ secret: memberSecret(key), identity: makeNodeIdentity(), ...options })
+  return new SecureChannel({
+    secrets: memberSecrets(new SwarmKeys(key)),
+    identity: makeNodeIdentity(),
+    ...options,
+  })
 }
 
 /** Connects, and waits until the other side has proven who it is. @throws what it fails with */

@@ -9,14 +9,20 @@ import {
   type TLSSocketOptions,
 } from 'node:tls'
 
-import { OperationError } from '../errors.ts'
+import { LRUCache } from 'lru-cache'
+
+import { OperationError, systemCodeOf } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { Admission } from '../membership/swarm-keys.ts'
 import { introduce, meet } from './channel-identity.ts'
-import type { ChannelSecret } from './channel-secret.ts'
+import type { ChannelSecret, ChannelSecrets } from './channel-secret.ts'
 
 interface SecureChannelOptions {
-  readonly secret: ChannelSecret
+  readonly secrets: ChannelSecrets
   readonly identity: NodeIdentity
+  /** what a node that knows this key may do; everything by default */
+  readonly admissionOf?: (nodeId: string, swarmKey: SwarmKey) => Admission
   /** whether this node has to do with a member, by its node id; with all of them by default */
   readonly isWelcome?: (nodeId: string) => boolean
   /** the key of a ticket, by its id: who has one may connect too, as a guest */
@@ -27,6 +33,18 @@ interface Address {
   readonly host: string
   readonly port: number
 }
+
+/** Who is at the other end of an open connection, as it has proven. */
+export interface ProvenMember {
+  readonly nodeId: string
+  /** which of the keys it knows */
+  readonly swarmKey: SwarmKey | undefined
+  readonly admission: Admission
+}
+
+// Which keys a node does not have is remembered this long: it may be told of them meanwhile.
+const REFUSED_MS = 5000
+const MAX_REFUSALS = 1000
 
 // From the first byte to both proofs; a busy machine needs milliseconds.
 const PROOF_MS = 5000
@@ -51,8 +69,12 @@ const CONTEXT: SecureContextOptions = {
 export class SecureChannel {
   readonly #options: SecureChannelOptions
   readonly #context = createSecureContext(CONTEXT)
-  readonly #members = new WeakMap<Socket, string>()
+  readonly #members = new Map<Socket, ProvenMember>()
   readonly #guests = new WeakMap<Socket, string>()
+  readonly #refusedAt = new LRUCache<string, ChannelSecret[]>({
+    max: MAX_REFUSALS,
+    ttl: REFUSED_MS,
+  })
 
   constructor(options: SecureChannelOptions) {
     this.#options = options
@@ -60,13 +82,15 @@ export class SecureChannel {
 
   /** The other side of a connection that came in. @param onOpen called when it has proven the key, and who it is */
   accept(socket: Socket, onOpen: (secure: Socket) => void): void {
-    const { secret, ticketKey } = this.#options
+    const { secrets, ticketKey } = this.#options
+    let secret: ChannelSecret | undefined
     let ticketId: string | undefined
     const options: TLSSocketOptions & Pick<TlsOptions, 'pskCallback'> = {
       isServer: true,
       secureContext: this.#context,
       pskCallback: (_, name) => {
-        if (secret.isName(name)) return secret.key
+        secret = secrets.toAccept().find((each) => each.isName(name))
+        if (secret) return secret.key
         ticketId = name
         return ticketKey?.(name) ?? null
       },
@@ -74,8 +98,10 @@ export class SecureChannel {
     const secure = new TLSSocket(socket, options)
     secure.on('error', () => socket.destroy())
     secure.once('secure', () => {
-      this.#meet(secure, 'client', (nodeId) => {
-        if (ticketId === undefined) this.#members.set(secure, nodeId)
+      this.#meet(secure, { other: 'client', swarmKey: secret?.swarmKey }, (member) => {
+        // Nobody who is not welcome learns who this is.
+        introduce(secure, 'server', this.#options.identity)
+        if (ticketId === undefined) this.#remember(secure, member)
         else this.#guests.set(secure, ticketId)
         onOpen(secure)
       })
@@ -83,11 +109,13 @@ export class SecureChannel {
   }
 
   /**
-   * Connects to a member. Nothing may be written before `onReady`.
+   * Connects to a member, with the newest key that it has not refused a moment ago. Nothing may be written before
+   * `onReady`.
    * @param onReady called when the other side has proven the key, and who it is; with an error where it does not
    */
   dial({ host, port }: Address, onReady: (error?: Error) => void): Socket {
-    const { secret } = this.#options
+    const address = `${host}:${port}`
+    const secret = this.#secretFor(address)
     const socket = connect({
       host,
       port,
@@ -99,26 +127,52 @@ export class SecureChannel {
       if (isSettled) return
       isSettled = true
       clearTimeout(timer)
+      if (systemCodeOf(error)?.startsWith('ERR_SSL_') === true) this.#onRefused(address, secret)
       onReady(error)
     }
-    const timer = setTimeout(() => socket.destroy(notAMember(`${host}:${port}`)), PROOF_MS)
+    const timer = setTimeout(() => socket.destroy(notAMember(address)), PROOF_MS)
     socket.setNoDelay(true)
     socket.once('error', settle)
-    socket.once('close', () => settle(notAMember(`${host}:${port}`)))
+    socket.once('close', () => settle(notAMember(address)))
     socket.once('secureConnect', () => {
-      if (socket.isSessionReused())
-        this.#meet(socket, 'server', (nodeId) => {
-          this.#members.set(socket, nodeId)
-          settle()
-        })
-      else socket.destroy(notAMember(`${host}:${port}`))
+      if (!socket.isSessionReused()) {
+        socket.destroy(notAMember(address))
+        return
+      }
+      introduce(socket, 'client', this.#options.identity)
+      this.#meet(socket, { other: 'server', swarmKey: secret.swarmKey }, (member) => {
+        this.#remember(socket, member)
+        settle()
+      })
     })
     return socket
   }
 
+  /** Whether a node that has just refused a connection may still take another key: the next `dial` is made with it. */
+  hasOtherKeyFor({ host, port }: Address): boolean {
+    const refused = this.#refusedAt.get(`${host}:${port}`) ?? []
+    const left = this.#options.secrets.toDial().filter((secret) => !refused.includes(secret))
+    return refused.length > 0 && left.length > 0
+  }
+
   /** The node id of the member at the other end, which it has proven; undefined for other sockets. */
   memberAt(socket: Socket): string | undefined {
-    return this.#members.get(socket)
+    return this.#members.get(socket)?.nodeId
+  }
+
+  /** The swarm key that the member at the other end has proven to know; undefined for other sockets. */
+  keyAt(socket: Socket): SwarmKey | undefined {
+    return this.#members.get(socket)?.swarmKey
+  }
+
+  /** Whether the member at the other end may only ask which key there is now. */
+  isOutdated(socket: Socket): boolean {
+    return this.#members.get(socket)?.admission === 'outdated'
+  }
+
+  /** Ends connections that are open, by who is at the other end. */
+  closeWhere(isUnwanted: (member: ProvenMember) => boolean): void {
+    for (const [socket, member] of this.#members) if (isUnwanted(member)) socket.destroy()
   }
 
   /** The id of the ticket of a guest at the other end; undefined for members. */
@@ -126,14 +180,43 @@ export class SecureChannel {
     return this.#guests.get(socket)
   }
 
-  #meet(socket: TLSSocket, other: 'client' | 'server', onMet: (nodeId: string) => void): void {
-    const { identity, isWelcome } = this.#options
-    introduce(socket, other === 'client' ? 'server' : 'client', identity)
-    meet(socket, other, (known) => {
-      if (typeof known !== 'string') socket.destroy(known)
-      else if (isWelcome?.(known) === false) socket.destroy(unwelcome(known))
-      else onMet(known)
+  #meet(
+    socket: TLSSocket,
+    { other, swarmKey }: { other: 'client' | 'server'; swarmKey: SwarmKey | undefined },
+    onMet: (member: ProvenMember) => void,
+  ): void {
+    const { isWelcome, admissionOf } = this.#options
+    meet(socket, other, (nodeId) => {
+      if (typeof nodeId !== 'string') {
+        socket.destroy(nodeId)
+        return
+      }
+      const admission = (swarmKey && admissionOf?.(nodeId, swarmKey)) ?? 'member'
+      if (admission === 'refused' || isWelcome?.(nodeId) === false)
+        socket.destroy(unwelcome(nodeId))
+      else onMet({ nodeId, swarmKey, admission })
     })
+  }
+
+  #remember(socket: Socket, member: ProvenMember): void {
+    this.#members.set(socket, member)
+    // those who are told of the end still ask who it was
+    socket.once('close', () => setImmediate(() => this.#members.delete(socket)))
+  }
+
+  #secretFor(address: string): ChannelSecret {
+    const secrets = this.#options.secrets.toDial()
+    const refused = this.#refusedAt.get(address) ?? []
+    const secret = secrets.find((each) => !refused.includes(each))
+    if (secret) return secret
+    this.#refusedAt.delete(address)
+    const [newest] = secrets
+    if (!newest) throw new TypeError('a channel needs a secret')
+    return newest
+  }
+
+  #onRefused(address: string, secret: ChannelSecret): void {
+    this.#refusedAt.set(address, [...(this.#refusedAt.get(address) ?? []), secret])
   }
 }
 

@@ -8,7 +8,7 @@ import { OwnAddresses } from '../discovery/own-addresses.ts'
 import { DatagramSeal } from '../discovery/sealed-datagram.ts'
 import { SourceLimit } from '../discovery/source-limit.ts'
 import { deriveKey } from '../membership/swarm-key.ts'
-import { testSwarmKey } from './dht-testnet.ts'
+import { testSwarmKey, testSwarmKeys } from './dht-testnet.ts'
 import { SeededRandom } from './seeded-random.ts'
 
 const LABEL = 'dd1/datagram\0'
@@ -21,9 +21,9 @@ const STEP_BYTES = 192
 /** Without the key: changed, cut, joined, said again, sealed with another key, random. Nothing opens. */
 export function fuzzWithoutKey({ count, seed }: { count: number; seed: number }): void {
   const random = new SeededRandom(seed)
-  const seal = new DatagramSeal({ swarmKeys: [swarmKey, testSwarmKey('old')], label: LABEL, now })
-  const member = new DatagramSeal({ swarmKeys: [swarmKey], label: LABEL, now })
-  const stranger = new DatagramSeal({ swarmKeys: [testSwarmKey('x')], label: LABEL, now })
+  const seal = new DatagramSeal({ swarmKeys: testSwarmKeys('fuzz', 'old'), label: LABEL, now })
+  const member = new DatagramSeal({ swarmKeys: testSwarmKeys('fuzz'), label: LABEL, now })
+  const stranger = new DatagramSeal({ swarmKeys: testSwarmKeys('x'), label: LABEL, now })
   const overheard = Array.from({ length: 64 }, () => member.seal(random.bytes(random.below(1100))))
   for (const datagram of overheard) assert.ok(seal.open(datagram), `seed ${seed}`)
   for (let index = 0; index < count; index += 1) {
@@ -38,7 +38,7 @@ export function fuzzWithoutKey({ count, seed }: { count: number; seed: number })
 /** With the key: any time, any length, any bytes inside. What opens is of now, and what its length says. */
 export function fuzzWithKey({ count, seed }: { count: number; seed: number }): void {
   const random = new SeededRandom(seed)
-  const seal = new DatagramSeal({ swarmKeys: [swarmKey], label: LABEL, now })
+  const seal = new DatagramSeal({ swarmKeys: testSwarmKeys('fuzz'), label: LABEL, now })
   const envelope = openEnvelope(seal)
   const key = deriveKey(swarmKey, LABEL)
   for (let index = 0; index < count; index += 1) {

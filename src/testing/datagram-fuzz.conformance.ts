@@ -10,6 +10,7 @@ import { OwnAddresses } from '../discovery/own-addresses.ts'
 import { DatagramSeal } from '../discovery/sealed-datagram.ts'
 import { SourceLimit } from '../discovery/source-limit.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BENCODE } from './fuzz/grammars.ts'
 import { Mutator } from './fuzz/mutator.ts'
@@ -153,7 +154,7 @@ export class MemberClient implements AsyncDisposable {
     const unlimited = new SourceLimit({ perSource: UNLIMITED, all: UNLIMITED })
     this.#client = client
     this.#envelope = new MemberEnvelope({
-      seal: new DatagramSeal({ swarmKeys: [swarmKey], label: 'dd1/datagram\0' }),
+      seal: new DatagramSeal({ swarmKeys: new SwarmKeys(swarmKey), label: 'dd1/datagram\0' }),
       asked: new AskedSources(),
       ownAddresses: new OwnAddresses(client.address),
       limits: { strangers: unlimited, known: unlimited },

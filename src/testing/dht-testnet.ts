@@ -3,6 +3,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 
 import { rendezvousAtInfoHash, type RendezvousKey } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { DhtDiscovery } from '../discovery/dht-discovery.ts'
 import type { DhtTuning } from '../discovery/dht-tuning.ts'
 import type { Discovery, PeerAddress } from '../discovery/discovery.ts'
@@ -11,6 +12,11 @@ import type { Log } from '../telemetry/log.ts'
 /** For tests: a swarm key that is the same in every run. */
 export function testSwarmKey(name: string): SwarmKey {
   return createHash('sha256').update(name).digest() as SwarmKey
+}
+
+/** For tests: the keys of a swarm, the current one first. */
+export function testSwarmKeys(name: string, ...others: string[]): SwarmKeys {
+  return new SwarmKeys(testSwarmKey(name), ...others.map(testSwarmKey))
 }
 
 /** For tests: some place to meet. */
@@ -48,7 +54,7 @@ export class Testnet implements AsyncDisposable {
   async add(contacts: readonly PeerAddress[] = []): Promise<TestnetNode> {
     const { isPublic = false, swarmKey, log, tuning = {} } = this.#options
     const node = await DhtDiscovery.open({
-      swarmKey: swarmKey ?? (isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('testnet')),
+      swarmKeys: new SwarmKeys(swarmKey ?? (isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('testnet'))),
       isPublic,
       host: '127.0.0.1',
       port: 0,

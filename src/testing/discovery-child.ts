@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 
 import { RendezvousKeys, rendezvousAtInfoHash } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { testSwarmKey } from './dht-testnet.ts'
 import { formatPeerAddress } from '../discovery/discovery.ts'
 import { parseDiscovery } from '../discovery/discovery-setting.ts'
@@ -19,10 +20,10 @@ interface Options {
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 const options = JSON.parse(process.argv[2] ?? '{}') as Options
-const swarmKey = options.isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('lan')
-const nodesKey = new RendezvousKeys(swarmKey).nodes
+const swarmKeys = new SwarmKeys(options.isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('lan'))
+const nodesKey = new RendezvousKeys(swarmKeys).nodes
 const settings = parseDiscovery(options.discovery)
-await using discovery = await openDiscovery({ ...options, swarmKey, settings, nodesKey })
+await using discovery = await openDiscovery({ ...options, swarmKeys, settings })
 say('open')
 
 const stopping = new AbortController()

@@ -6,10 +6,11 @@ import { encodeBlobRecord } from '../membership/blob-record.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
 import { signReferenceRecord, type SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { PeerServer, type PeerHandlers } from '../peering/peer-server.ts'
-import { memberSecret } from '../peering/channel-secret.ts'
+import { memberSecrets } from '../peering/channel-secret.ts'
 import { SecureChannel } from '../peering/secure-channel.ts'
 import { encodeInfo, makeTorrent } from '../torrent/metainfo.ts'
 import { pieceCount } from '../torrent/piece-length.ts'
@@ -40,6 +41,7 @@ export async function openHostileMember(
   nodeName = 'mallory',
 ): Promise<HostileMember> {
   const swarmKey = Buffer.from(swarmKeyText, 'hex') as SwarmKey
+  const swarmKeys = new SwarmKeys(swarmKey)
   const identity = makeNodeIdentity()
   const blobs = new Map<Digest, Buffer>()
   const sizeOf = (digest: Digest) => member.claimedBytes ?? blobs.get(digest)?.length ?? 0
@@ -70,8 +72,8 @@ export async function openHostileMember(
   const server = await PeerServer.open({
     host: '127.0.0.1',
     port: 0,
-    verifier: new RequestVerifier(swarmKey),
-    channel: new SecureChannel({ secret: memberSecret(swarmKey), identity }),
+    verifier: new RequestVerifier(swarmKeys),
+    channel: new SecureChannel({ secrets: memberSecrets(swarmKeys), identity }),
     handlers,
   })
   const member: HostileMember = {

@@ -6,11 +6,12 @@ import { encodeBlobRecord } from '../membership/blob-record.ts'
 import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { PeerClient } from '../peering/peer-client.ts'
 import type { NodeHello } from '../peering/peer-messages.ts'
 import { PeerServer, type PeerHandlers } from '../peering/peer-server.ts'
-import { memberSecret } from '../peering/channel-secret.ts'
+import { memberSecrets } from '../peering/channel-secret.ts'
 import { SecureChannel } from '../peering/secure-channel.ts'
 import { encodeInfo, hashPieces, makeTorrent } from '../torrent/metainfo.ts'
 import { TorrentEngine, type SeedContent } from '../torrent/torrent-engine.ts'
@@ -42,7 +43,8 @@ export async function startMaliciousHolder(options: {
   const { swarmKey, malice, nodeName, blob } = options
   await using opening = new AsyncDisposableStack()
   const identity = makeNodeIdentity()
-  const channel = new SecureChannel({ secret: memberSecret(swarmKey), identity })
+  const swarmKeys = new SwarmKeys(swarmKey)
+  const channel = new SecureChannel({ secrets: memberSecrets(swarmKeys), identity })
   const bytes = malice === 'wrong-record' ? blob.bytes.map((byte) => byte ^ 1) : blob.bytes
   const torrent = makeTorrent({
     digest: blob.digest,
@@ -78,7 +80,7 @@ export async function startMaliciousHolder(options: {
     await PeerServer.open({
       host: '127.0.0.1',
       port: 0,
-      verifier: new RequestVerifier(swarmKey),
+      verifier: new RequestVerifier(swarmKeys),
       channel,
       handlers,
     }),
@@ -94,7 +96,7 @@ export async function startMaliciousHolder(options: {
           : undefined,
     }),
   )
-  const client = opening.use(new PeerClient(swarmKey, channel))
+  const client = opening.use(new PeerClient(swarmKeys, channel))
   const opened = opening.move()
   return {
     nodeName,

@@ -34,6 +34,8 @@ export interface SeedContent {
 interface Channel {
   /** @param onReady called when bytes may be written; with an error where they never may */
   dial(endpoint: PeerEndpoint, onReady: (error?: Error) => void): Socket
+  /** whether a peer that has just refused may take the next try */
+  hasOtherKeyFor(endpoint: PeerEndpoint): boolean
   memberAt(socket: Socket): string | undefined
 }
 
@@ -336,7 +338,8 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     return isKept
   }
 
-  #dial({ torrent }: LiveTorrent, { host, port }: PeerEndpoint): void {
+  #dial(live: LiveTorrent, { host, port }: PeerEndpoint): void {
+    const { torrent } = live
     const address = `${host}:${port}`
     const peers = torrent._peers
     if (torrent.destroyed || !peers || peers.has(address) || peers.size >= MAX_DIALED) return
@@ -349,11 +352,17 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       'manual',
       0,
     )
-    const channel: Pick<Channel, 'dial'> = this.#options.channel ?? { dial: dialPlainly }
-    const socket = channel.dial({ host, port }, (error) => {
+    const { channel } = this.#options
+    const dial = channel ? channel.dial.bind(channel) : dialPlainly
+    const socket = dial({ host, port }, (error) => {
       clearTimeout(timer)
-      if (error) peer.destroy(error)
-      else peer.onConnect()
+      if (!error) {
+        peer.onConnect()
+        return
+      }
+      peer.destroy(error)
+      if (channel?.hasOtherKeyFor({ host, port }) === true)
+        setImmediate(() => this.#dial(live, { host, port }))
     })
     peer.conn = socket
     torrent._registerPeer(peer)
@@ -415,8 +424,8 @@ function allPiecesTrusted(partial: PartialBlob): Uint8Array {
   return Uint8Array.from(partial.bitfield)
 }
 
-function dialPlainly({ host, port }: PeerEndpoint, onReady: () => void): Socket {
+function dialPlainly({ host, port }: PeerEndpoint, onReady: (error?: Error) => void): Socket {
   const socket = connect({ host, port, noDelay: true })
-  socket.once('connect', onReady)
+  socket.once('connect', () => onReady())
   return socket
 }

@@ -5,6 +5,7 @@ import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
 import { decodeBlobRecord, encodeBlobRecord } from '../membership/blob-record.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { asDictionary, decodeBencode } from '../support/bencode.ts'
@@ -16,13 +17,13 @@ import type { SeedContent } from '../torrent/torrent-engine.ts'
 export class BlobTorrents {
   readonly #store: BlobStore
   readonly #catalog: Catalog
-  readonly #swarmKey: SwarmKey
+  readonly #swarmKeys: SwarmKeys
   readonly #hashing = new SingleFlight<TorrentRecord | undefined>()
 
-  constructor(options: { store: BlobStore; catalog: Catalog; swarmKey: SwarmKey }) {
+  constructor(options: { store: BlobStore; catalog: Catalog; swarmKeys: SwarmKeys }) {
     this.#store = options.store
     this.#catalog = options.catalog
-    this.#swarmKey = options.swarmKey
+    this.#swarmKeys = options.swarmKeys
   }
 
   /** The torrent of a digest: from the catalog, else hashed from the blob if that is here. */
@@ -32,11 +33,14 @@ export class BlobTorrents {
     )
   }
 
-  /** What a peer is given for a digest: the record that ties it to its torrent, and the info dictionary. */
-  async handOver(digest: Digest): Promise<Buffer | undefined> {
+  /**
+   * What a peer is given for a digest: the record that ties it to its torrent, and the info dictionary.
+   * @param swarmKey one that the peer has
+   */
+  async handOver(digest: Digest, swarmKey?: SwarmKey): Promise<Buffer | undefined> {
     const torrent = await this.torrentOf(digest)
     if (!torrent) return undefined
-    const r = encodeBlobRecord(torrent, this.#swarmKey)
+    const r = encodeBlobRecord(torrent, swarmKey ?? this.#swarmKeys.current)
     return Buffer.from(bencode.encode({ i: encodeInfo(torrent), r }))
   }
 
@@ -49,7 +53,7 @@ export class BlobTorrents {
     const fields = asDictionary(decodeBencode(bytes))
     const [i, r] = [fields?.get('i'), fields?.get('r')]
     if (!(i instanceof Buffer) || !(r instanceof Buffer)) throw invalid('a part is missing')
-    const record = decodeBlobRecord(r, this.#swarmKey)
+    const record = decodeBlobRecord(r, this.#swarmKeys.accepted)
     const torrent = parseInfo(i, wanted)
     if (record.digest !== wanted.digest || record.size !== wanted.size)
       throw invalid('it is of another blob')

@@ -8,6 +8,7 @@ import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { parseReferenceRecord, signReferenceRecord } from '../membership/reference-record.ts'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { digestOf } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { canonicalName, parseReference } from '../oci/reference.ts'
@@ -49,7 +50,7 @@ test('signs again under the key of the swarm what it signed under another', asyn
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 1 })
   await registerOf({ ...place, swarmKey }).confirmNames({ signal })
   const [own] = await place.catalog.references(canonical)
-  assert.deepEqual(parseReferenceRecord(own, { swarmKey }), own)
+  assert.deepEqual(parseReferenceRecord(own, { swarmKeys: [swarmKey] }), own)
 })
 
 test('gets over a record of its own that it did not make, where it says anything', async () => {
@@ -95,16 +96,16 @@ function registerOf({
   catalog,
   identity,
   swarmKey,
-}: Pick<
-  ConstructorParameters<typeof ImageRegister>[0],
-  'store' | 'catalog' | 'identity' | 'swarmKey'
->) {
+}: Pick<ConstructorParameters<typeof ImageRegister>[0], 'store' | 'catalog' | 'identity'> & {
+  swarmKey: SwarmKey
+}) {
+  const swarmKeys = new SwarmKeys(swarmKey)
   return new ImageRegister({
     store,
     catalog,
     identity,
-    swarmKey,
-    keys: new RendezvousKeys(swarmKey),
+    swarmKeys,
+    keys: new RendezvousKeys(swarmKeys),
     nodeName: 'node',
     isPublic: false,
     access: { isPrivate: async () => false },

@@ -11,7 +11,7 @@ import {
   type SignedReferenceRecord,
 } from '../membership/reference-record.ts'
 import { rendezvousAtInfoHash, type RendezvousKeys } from '../membership/rendezvous-key.ts'
-import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { childrenOf, parseManifest, type Manifest } from '../oci/manifest.ts'
@@ -26,7 +26,7 @@ interface ImageRegisterOptions {
   readonly catalog: Catalog
   readonly keys: RendezvousKeys
   readonly identity: NodeIdentity
-  readonly swarmKey: SwarmKey
+  readonly swarmKeys: SwarmKeys
   readonly nodeName: string
   /** undefined while no node runs: announced at the next start */
   readonly discovery?: Discovery
@@ -191,7 +191,7 @@ export class ImageRegister {
 
   #isSound(own: SignedReferenceRecord): boolean {
     try {
-      parseReferenceRecord(own, this.#options)
+      parseReferenceRecord(own, { swarmKeys: [this.#options.swarmKeys.current] })
       return true
     } catch {
       // signed under another swarm key
@@ -200,7 +200,9 @@ export class ImageRegister {
   }
 
   async #sign(record: Omit<ReferenceRecord, 'nodeId' | 'expiresAtMs'>): Promise<void> {
-    await this.#options.catalog.putReference(signReferenceRecord(record, this.#options))
+    const { catalog, identity, swarmKeys } = this.#options
+    const swarmKey = swarmKeys.current
+    await catalog.putReference(signReferenceRecord(record, { identity, swarmKey }))
   }
 
   async #announceImage(image: ImageRecord): Promise<void> {

@@ -3,7 +3,7 @@ import { messageOf, OperationError } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import { REFERENCE_LIFETIME_MS } from '../membership/reference-record.ts'
 import type { RendezvousKeys } from '../membership/rendezvous-key.ts'
-import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
@@ -36,7 +36,7 @@ interface ImageResolverOptions {
   readonly identity: NodeIdentity
   readonly isPublic: boolean
   readonly keys: RendezvousKeys
-  readonly swarmKey: SwarmKey
+  readonly swarmKeys: SwarmKeys
   readonly log?: Log
 }
 

@@ -1,7 +1,8 @@
 import type { Readable } from 'node:stream'
 
 import type { Catalog } from '../catalog/catalog.ts'
-import type { SignedReferenceRecord } from '../membership/reference-record.ts'
+import { vouchFor, type SignedReferenceRecord } from '../membership/reference-record.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { MAX_WHOLE_BLOB_BYTES, type HeldBlob } from '../peering/peer-messages.ts'
@@ -59,20 +60,26 @@ export class PeerAnswers {
     return !isPublic || !(await access.isPrivate(digest))
   }
 
-  /** The signed records kept for these names, whoever signed them; the newest of each, where they are many. */
-  async references(names: readonly string[]): Promise<SignedReferenceRecord[]> {
+  /**
+   * The signed records kept for these names, whoever signed them; the newest of each, where they are many.
+   * @param swarmKey one that the peer has: records may have been heard under another one
+   */
+  async references(
+    names: readonly string[],
+    swarmKey?: SwarmKey,
+  ): Promise<SignedReferenceRecord[]> {
     const answer: SignedReferenceRecord[] = []
     const most = Math.max(1, Math.floor(MAX_RECORDS / names.length))
     for (const name of names) {
       const records = await this.#options.catalog.references(name)
       answer.push(...records.sort((a, b) => b.sequence - a.sequence).slice(0, most))
     }
-    return answer
+    return swarmKey ? answer.map((record) => vouchFor(record, swarmKey)) : answer
   }
 
-  async metainfo(digest: Digest): Promise<Buffer | undefined> {
+  async metainfo(digest: Digest, swarmKey?: SwarmKey): Promise<Buffer | undefined> {
     if (!(await this.#mayGive(digest))) return undefined
-    return this.#options.torrents.handOver(digest)
+    return this.#options.torrents.handOver(digest, swarmKey)
   }
 
   async blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined> {

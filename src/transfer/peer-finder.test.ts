@@ -7,10 +7,13 @@ import { test } from 'node:test'
 import { MemoryDiscovery, MemoryRendezvous } from '../discovery/memory-discovery.ts'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { digestOf } from '../oci/digest.ts'
 import { PeerClient } from '../peering/peer-client.ts'
 import { PeerDirectory } from '../peering/peer-directory.ts'
 import { PeerFinder } from './peer-finder.ts'
+
+const swarmKeys = new SwarmKeys(PUBLIC_SWARM_KEY)
 
 const hello = (nodeId: string, peerPort: number) => ({
   nodeId: nodeId.repeat(64),
@@ -20,7 +23,7 @@ const hello = (nodeId: string, peerPort: number) => ({
 })
 
 test('says that nobody known has it once all of them have answered', async (t) => {
-  using client = new PeerClient(PUBLIC_SWARM_KEY)
+  using client = new PeerClient(swarmKeys)
   const silent = createServer(() => undefined).listen(0, '127.0.0.1')
   await once(silent, 'listening')
   t.after(() => {
@@ -42,7 +45,7 @@ test('says that nobody known has it once all of them have answered', async (t) =
       client,
       directory,
       discovery: new MemoryDiscovery({ rendezvous: new MemoryRendezvous(), address }),
-      keys: new RendezvousKeys(PUBLIC_SWARM_KEY),
+      keys: new RendezvousKeys(swarmKeys),
       self: () => hello('a', 1),
     })
     const stop = new AbortController()
@@ -59,7 +62,7 @@ test('gives up a question that is under way without a trace when its signal fire
   const silent = createServer(() => undefined).listen(0, '127.0.0.1')
   await once(silent, 'listening')
   const { port } = silent.address() as AddressInfo
-  using client = new PeerClient(PUBLIC_SWARM_KEY)
+  using client = new PeerClient(swarmKeys)
   t.after(() => {
     silent.closeAllConnections()
     silent.close()
@@ -71,7 +74,7 @@ test('gives up a question that is under way without a trace when its signal fire
     client,
     directory,
     discovery: new MemoryDiscovery({ rendezvous: new MemoryRendezvous(), address }),
-    keys: new RendezvousKeys(PUBLIC_SWARM_KEY),
+    keys: new RendezvousKeys(swarmKeys),
     self: () => hello('a', 1),
   })
   // node:test counts only what it sees in time: an unhandled rejection would end a node

@@ -83,7 +83,7 @@ export class PeerFinder {
 
   /** All members that can be found in `LOOKUP_MS`, as they are found; known ones come first. */
   async *members(options: { signal?: AbortSignal } = {}): AsyncIterable<KnownPeer> {
-    yield* this.#peersAt([this.#options.keys.nodes], options)
+    yield* this.#peersAt(this.#nodesKeys, options)
   }
 
   /** Forgets what a peer said: it turned out to be wrong. */
@@ -96,7 +96,7 @@ export class PeerFinder {
     keys: readonly RendezvousKey[],
     options: { signal?: AbortSignal } = {},
   ): AsyncIterable<KnownPeer> {
-    yield* this.#peersAt([...keys, this.#options.keys.nodes], options)
+    yield* this.#peersAt([...keys, ...this.#nodesKeys], options)
   }
 
   /**
@@ -109,7 +109,9 @@ export class PeerFinder {
     digests: readonly Digest[],
     { images, signal, onAbsent }: HolderSearch,
   ): AsyncIterable<Holder> {
-    const keys = images.slice(0, 8).map((image) => this.#options.keys.image(image))
+    const keys = images
+      .slice(0, 8)
+      .flatMap((image) => this.#options.keys.each((each) => each.image(image)))
     const answers = new AnswerQueue<Holder>()
     const asking = this.#askAll(digests, this.peersFor(keys, { ...(signal && { signal }) }), {
       answers,
@@ -198,6 +200,10 @@ export class PeerFinder {
       )
       return []
     }
+  }
+
+  get #nodesKeys(): RendezvousKey[] {
+    return this.#options.keys.each(({ nodes }) => nodes)
   }
 
   async *#peersAt(

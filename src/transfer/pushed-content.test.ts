@@ -9,6 +9,7 @@ import { isOperationError } from '../errors.ts'
 import { openNodeIdentity } from '../membership/node-identity.ts'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import { openSwarmKey } from '../membership/swarm-key.ts'
+import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { digestOf, type Digest } from '../oci/digest.ts'
 import { MEDIA_TYPES } from '../oci/media-types.ts'
 import { parseDoorName } from '../oci/reference.ts'
@@ -35,15 +36,15 @@ async function openPushed() {
   const privateContent = await PrivateContent.open(join(path, 'private'), { log: silentLog })
   const access = new ContentAccess({ catalog, privateContent, lifetimeMs: 0 })
   await mkdir(join(path, 'keys'))
-  const swarmKey = await openSwarmKey(path)
+  const swarmKeys = new SwarmKeys(await openSwarmKey(path))
   const identity = await openNodeIdentity(path)
   const register = new ImageRegister({
     store,
     catalog,
-    swarmKey,
+    swarmKeys,
     access,
     identity,
-    keys: new RendezvousKeys(swarmKey),
+    keys: new RendezvousKeys(swarmKeys),
     nodeName: 'node',
     isPublic: false,
   })
@@ -52,7 +53,7 @@ async function openPushed() {
       store,
       catalog,
       register,
-      torrents: new BlobTorrents({ store, catalog, swarmKey }),
+      torrents: new BlobTorrents({ store, catalog, swarmKeys }),
       nodeName: 'node',
       nodeId: identity.nodeId,
       limits: { maxBlobBytes: 1000 },

@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import { parseReferenceRecord, type SignedReferenceRecord } from '../membership/reference-record.ts'
 import type { RendezvousKeys } from '../membership/rendezvous-key.ts'
-import type { SwarmKey } from '../membership/swarm-key.ts'
+import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { canonicalName, formatReference, type Reference } from '../oci/reference.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
@@ -24,7 +24,7 @@ interface SwarmNamesOptions {
   readonly identity: NodeIdentity
   readonly isPublic: boolean
   readonly keys: RendezvousKeys
-  readonly swarmKey: SwarmKey
+  readonly swarmKeys: SwarmKeys
   readonly log: Log
 }
 
@@ -102,8 +102,9 @@ export class SwarmNames {
     const settle = () => setTimeout(() => stop.abort(), SETTLE_MS)
     let settling = (await catalog.references(name)).length > 0 ? settle() : undefined
     const asking: Promise<void>[] = []
+    const meetingPoints = keys.each((each) => each.reference(name))
     const search = (async () => {
-      for await (const peer of finder.peersFor([keys.reference(name)], { signal: stopping })) {
+      for await (const peer of finder.peersFor(meetingPoints, { signal: stopping })) {
         asking.push(
           this.#askPeer(peer, name, formatReference(reference)).then((isHelpful) => {
             if (isHelpful) settling ??= settle()
@@ -155,9 +156,9 @@ export class SwarmNames {
   }
 
   #prove(value: unknown, peer: KnownPeer): SignedReferenceRecord | undefined {
-    const { swarmKey, log } = this.#options
+    const { swarmKeys, log } = this.#options
     try {
-      return parseReferenceRecord(value, { swarmKey })
+      return parseReferenceRecord(value, { swarmKeys: swarmKeys.accepted })
     } catch (error) {
       log.debug({ peer: peer.nodeName, error: messageOf(error) }, 'a record is not sound')
       return undefined

@@ -10,6 +10,7 @@ import {
 } from '../../discovery/sealed-lan-message.ts'
 import { DatagramSeal, MAX_SEALED_BODY_BYTES } from '../../discovery/sealed-datagram.ts'
 import { deriveKey, type SwarmKey } from '../../membership/swarm-key.ts'
+import { SwarmKeys } from '../../membership/swarm-keys.ts'
 import { CRASHERS, SANE } from '../datagram-fuzz.conformance.ts'
 import type { FuzzTarget } from './fuzz.ts'
 import { BENCODE, WORDS } from './grammars.ts'
@@ -44,7 +45,7 @@ export function sealedTarget(): FuzzTarget {
   const label = 'dd1/fuzz\0'
   const key = createSecretKey(deriveKey(swarmKey, label))
   let reads = 0
-  const options = { swarmKeys: [swarmKey] as const, label, now: () => NOW_MS }
+  const options = { swarmKeys: new SwarmKeys(swarmKey), label, now: () => NOW_MS }
   const outside = new DatagramSeal(options)
   const bodies = ['', 'x', 'x'.repeat(100), 'x'.repeat(300)].map(bytesOf)
   const sealed = bodies.map((body) => outside.seal(body).toString('latin1'))

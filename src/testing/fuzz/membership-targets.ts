@@ -23,6 +23,7 @@ import {
 } from '../../membership/reference-record.ts'
 import { proveRequest, RequestVerifier } from '../../membership/request-proof.ts'
 import type { SwarmKey } from '../../membership/swarm-key.ts'
+import { SwarmKeys } from '../../membership/swarm-keys.ts'
 import { digestOf, isDigest } from '../../oci/digest.ts'
 import { isManifestType, MEDIA_TYPES } from '../../oci/media-types.ts'
 import type { FuzzTarget } from './fuzz.ts'
@@ -50,12 +51,12 @@ export function blobRecordTarget(): FuzzTarget {
     seeds: records.map((record) => encodeBlobRecord(record, swarmKey).toString('latin1')),
     codes: ['RECORD_INVALID'],
     read(input) {
-      const record = decodeBlobRecord(bytesOf(input), swarmKey)
+      const record = decodeBlobRecord(bytesOf(input), [swarmKey])
       assert.ok(isDigest(record.digest) && countIsSound(record.size))
       assert.ok(countIsSound(record.pieceLength) && record.pieceLength > 0)
       assert.ok(record.pieceLength <= MAX_UINT32)
       assert.match(record.infoHash, /^[0-9a-f]{40}$/)
-      assert.deepEqual(decodeBlobRecord(encodeBlobRecord(record, swarmKey), swarmKey), record)
+      assert.deepEqual(decodeBlobRecord(encodeBlobRecord(record, swarmKey), [swarmKey]), record)
       assert.ok(
         records.some((made) => isDeepStrictEqual(made, record)),
         'a record that nobody made',
@@ -91,7 +92,7 @@ export function referenceRecordTarget(): FuzzTarget {
   let refused = 0
   let taken = 0
   const parse = (value: unknown): SignedReferenceRecord =>
-    parseReferenceRecord(value, { swarmKey, nowMs: NOW_MS })
+    parseReferenceRecord(value, { swarmKeys: [swarmKey], nowMs: NOW_MS })
   return {
     name: 'reference record',
     grammar: JSON_TEXT,
@@ -196,7 +197,7 @@ export function requestProofTarget(): FuzzTarget {
     'Basic eDp5',
     '',
   ]
-  let verifier = new RequestVerifier(swarmKey)
+  let verifier = new RequestVerifier(new SwarmKeys(swarmKey))
   const seen = new Set<string>()
   let reads = 0
   return {
@@ -208,7 +209,7 @@ export function requestProofTarget(): FuzzTarget {
       reads += 1
       // Else none would be taken after the first few.
       if (reads % 10_000 === 0) {
-        verifier = new RequestVerifier(swarmKey)
+        verifier = new RequestVerifier(new SwarmKeys(swarmKey))
         seen.clear()
       }
       verifier.verify(request, input, NOW_MS)

@@ -5,6 +5,7 @@ import bencode from 'bencode'
 
 import { encodeBlobRecord } from '../../membership/blob-record.ts'
 import type { SwarmKey } from '../../membership/swarm-key.ts'
+import { SwarmKeys } from '../../membership/swarm-keys.ts'
 import { digestOf } from '../../oci/digest.ts'
 import { encodeInfo, makeTorrent, parseInfo } from '../../torrent/metainfo.ts'
 import { pieceCount } from '../../torrent/piece-length.ts'
@@ -49,7 +50,11 @@ export function infoTarget(): FuzzTarget {
 /** What a peer hands over for a digest: the record and the info dictionary. */
 export function metainfoTarget(): FuzzTarget {
   const unused = {} as never
-  const reader = new BlobTorrents({ store: unused, catalog: unused, swarmKey })
+  const reader = new BlobTorrents({
+    store: unused,
+    catalog: unused,
+    swarmKeys: new SwarmKeys(swarmKey),
+  })
   const seeds = torrents.map((torrent) => {
     const r = encodeBlobRecord(torrent, swarmKey)
     return Buffer.from(bencode.encode({ i: encodeInfo(torrent), r })).toString('latin1')

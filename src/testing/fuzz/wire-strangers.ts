@@ -127,7 +127,7 @@ async function openEngine(holds?: Omit<SeedContent, 'close'>): Promise<TorrentEn
   return await TorrentEngine.open({
     peerPort: 6881,
     nodeId: 'e'.repeat(64),
-    channel: { dial: dialNobody, memberAt: () => undefined },
+    channel: { dial: dialNobody, hasOtherKeyFor: () => false, memberAt: () => undefined },
     load: async (infoHash) =>
       infoHash === holds?.record.infoHash ? { ...holds, close: async () => {} } : undefined,
   })

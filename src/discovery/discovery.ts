@@ -1,4 +1,5 @@
 import type { RendezvousKey } from '../membership/rendezvous-key.ts'
+import { formatHostAndPort } from '../support/host-and-port.ts'
 
 /** Where a node takes connections: its one peer port. */
 export interface PeerAddress {
@@ -7,8 +8,8 @@ export interface PeerAddress {
 }
 
 /** `host:port`, the key under which an address is remembered. */
-export function formatPeerAddress({ host, port }: PeerAddress): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+export function formatPeerAddress(address: PeerAddress): string {
+  return formatHostAndPort(address)
 }
 
 /** Who else is at this rendezvous key? Addresses are hints: whoever answers there has yet to prove itself. */

@@ -91,6 +91,32 @@ test('nodes of a closed swarm find each other in no time, others see noise of on
   assert.deepEqual(other.heard, [])
 })
 
+test('what is said again from another address draws nothing from a member that came later', async (t) => {
+  await using open = new AsyncDisposableStack()
+  const a = await join({ peerPort: 1001, seal: sealOf('ours') })
+  open.use(a.lan)
+  const { groupPort } = a.lan
+  const { overheard } = await overhear(t, groupPort)
+  const elsewhere = createSocket({ type: 'udp4', reuseAddr: true })
+  t.after(() => elsewhere.close())
+  elsewhere.bind(0, '127.0.0.2')
+  await once(elsewhere, 'listening')
+  elsewhere.setMulticastInterface('127.0.0.1')
+  await until(() => overheard.length > 0)
+  await a.lan[Symbol.asyncDispose]()
+
+  const late = await join({ peerPort: 1002, groupPort, seal: sealOf('ours') })
+  open.use(late.lan)
+  for (const message of overheard.splice(0)) {
+    elsewhere.send(message, groupPort, GROUP)
+    await until(() => overheard.some((each) => each.equals(message)))
+  }
+  const other = await join({ peerPort: 1003, groupPort, seal: sealOf('ours') })
+  open.use(other.lan)
+  await until(() => late.heard.length > 0)
+  assert.deepEqual(new Set(late.heard.map(({ port }) => port)), new Set([1003]))
+})
+
 test('while a swarm changes its key, who has both understands both', async () => {
   await using open = new AsyncDisposableStack()
   const a = await join({ peerPort: 1001, seal: sealOf('next', 'old') })

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import type { RemoteInfo } from 'node:dgram'
-import { isIPv4 } from 'node:net'
 
 import { LRUCache } from 'lru-cache'
 
@@ -9,7 +8,8 @@ import type { RendezvousKey } from '../membership/rendezvous-key.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { formatPeerAddress, type PeerAddress } from './discovery.ts'
 import { formatLanMessage, parseLanMessage } from './lan-message.ts'
-import { LAN_GROUPS, LanSocket } from './lan-socket.ts'
+import { LAN_GROUPS, lanInterfaceAt, type LanInterface } from './lan-interfaces.ts'
+import { LanSocket } from './lan-socket.ts'
 import type { DatagramSeal } from './sealed-datagram.ts'
 import { formatSealedLanMessage, parseSealedLanMessage } from './sealed-lan-message.ts'
 import { SourceLimit } from './source-limit.ts'
@@ -23,8 +23,8 @@ interface LanDiscoveryOptions {
   readonly peerPort: number
   /** closed swarm: nobody else is to understand what is said */
   readonly seal?: DatagramSeal | undefined
-  /** a node of this swarm was heard: IPv4 only, as the DHT is */
-  readonly onNode: (address: PeerAddress) => void
+  /** a node of this swarm was heard. @param isNew not lately */
+  readonly onNode: (address: PeerAddress, isNew: boolean) => void
   /** IPv4 addresses of interfaces; without it all, and IPv6 as well */
   readonly interfaces?: readonly string[] | undefined
   readonly groupPort?: number
@@ -41,6 +41,8 @@ const SECOND_MESSAGE_MS = 500
 const OWN_MESSAGES = { perSecond: 0.5, burst: 3 }
 const ANSWER_SPREAD_MS_PER_NODE = 10
 const MAX_ANSWER_SPREAD_MS = 1_000
+// A laptop changes its networks: who comes to one is to be found within seconds.
+const LOOK_FOR_INTERFACES_MS = 2_000
 const FORGET_MS = 5 * INTERVAL_MS
 const MAX_NODES = 1024
 // A node says something every other second at most; a host may run several.
@@ -63,6 +65,7 @@ export class LanDiscovery {
   readonly #ownMessages: TokenBucket
   #sockets: readonly LanSocket[] = []
   #timer: NodeJS.Timeout | undefined
+  #watch: NodeJS.Timeout | undefined
   #nextAtMs = Infinity
   #isClosed = false
 
@@ -79,6 +82,7 @@ export class LanDiscovery {
     const lan = new LanDiscovery(options)
     await lan.#openSockets()
     void lan.#announce(SECOND_MESSAGE_MS)
+    lan.#watch = setInterval(() => void lan.#greetWhereNew(), LOOK_FOR_INTERFACES_MS).unref()
     return lan
   }
 
@@ -96,12 +100,14 @@ export class LanDiscovery {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
     clearTimeout(this.#timer)
+    clearInterval(this.#watch)
     await Promise.all(this.#sockets.map((socket) => socket.close()))
   }
 
   async #openSockets(): Promise<void> {
-    const { interfaces, groupPort = GROUP_PORT } = this.#options
-    const groups = interfaces ? LAN_GROUPS.filter(({ type }) => type === 'udp4') : LAN_GROUPS
+    const { interfaces: given, groupPort = GROUP_PORT } = this.#options
+    const groups = given ? LAN_GROUPS.filter(({ type }) => type === 'udp4') : LAN_GROUPS
+    const interfaces = given && (() => given.map(lanInterfaceAt))
     const onMessage = (datagram: Buffer, source: RemoteInfo) => this.#onMessage(datagram, source)
     const opened = await Promise.allSettled(
       groups.map((group) =>
@@ -122,12 +128,21 @@ export class LanDiscovery {
     this.#ownMessages.take(this.#now())
     this.#nextAtMs = Infinity
     this.#announceIn(nextInMs)
-    await Promise.all(this.#sockets.map((socket) => socket.send(() => this.#messageFor(socket))))
+    const sends = this.#sockets.map((socket) => socket.send((from) => this.#message(socket, from)))
+    await Promise.all(sends)
   }
 
-  #messageFor({ group, port: groupPort }: LanSocket): Buffer {
+  async #greetWhereNew(): Promise<void> {
+    const sends = this.#sockets.map((socket) =>
+      socket.sendWhereNew((from) => this.#message(socket, from)),
+    )
+    const sent = await Promise.all(sends)
+    if (sent.includes(true)) this.#announceIn(SECOND_MESSAGE_MS)
+  }
+
+  #message({ group, port: groupPort }: LanSocket, { addresses }: LanInterface): Buffer {
     const { nodesKey, peerPort, seal } = this.#options
-    if (seal) return formatSealedLanMessage(peerPort, seal)
+    if (seal) return formatSealedLanMessage({ port: peerPort, addresses }, seal)
     const content = { infoHash: nodesKey, port: peerPort, cookie: this.#cookie }
     return formatLanMessage(content, { group, groupPort })
   }
@@ -145,7 +160,9 @@ export class LanDiscovery {
   #onMessage(datagram: Buffer, { address, port }: RemoteInfo): void {
     if (this.#isClosed || port === 0 || !this.#heardMessages.take(address, this.#now())) return
     const { seal } = this.#options
-    const peerPort = seal ? parseSealedLanMessage(datagram, seal) : this.#portIn(datagram)
+    const peerPort = seal
+      ? parseSealedLanMessage(datagram, { seal, from: address })
+      : this.#portIn(datagram)
     if (peerPort !== undefined) this.#onNode({ host: address, port: peerPort })
   }
 
@@ -159,7 +176,7 @@ export class LanDiscovery {
     const name = formatPeerAddress(address)
     const isNew = !this.#heard.has(name)
     this.#heard.set(name, address)
-    if (isIPv4(address.host)) this.#options.onNode(address)
+    this.#options.onNode(address, isNew)
     if (isNew) this.#answer()
   }
 

@@ -1,40 +1,31 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import { networkInterfaces } from 'node:os'
 
 import { systemCodeOf } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
-
-/** A multicast group of BEP 14. */
-export interface LanGroup {
-  readonly type: 'udp4' | 'udp6'
-  readonly address: string
-}
-
-export const LAN_GROUPS: readonly LanGroup[] = [
-  { type: 'udp4', address: '239.192.152.143' },
-  { type: 'udp6', address: 'ff15::efc0:988f' },
-]
+import { lanInterfaces, type LanGroup, type LanInterface } from './lan-interfaces.ts'
 
 interface LanSocketOptions {
   readonly group: LanGroup
   /** shared with every other client on this host; 0 picks a free one */
   readonly groupPort: number
-  /** IPv4 addresses, or `::%name` for IPv6; those of this host at the time of each message if left out */
-  readonly interfaces?: readonly string[] | undefined
+  /** those of this host at the time of each message if left out */
+  readonly interfaces?: (() => readonly LanInterface[]) | undefined
   readonly onMessage: (datagram: Buffer, source: RemoteInfo) => void
   readonly log: Log
 }
 
-const MAX_INTERFACES = 32
+/** What is said on an interface; for each anew, as a sealed message is taken once. */
+type MakeMessage = (from: LanInterface) => Buffer
 
 /** One socket in one multicast group, on all interfaces of the host. */
 export class LanSocket {
   readonly #socket: Socket
   readonly #options: LanSocketOptions
-  readonly #joined = new Set<string>()
+  /** interfaces where something could be sent, since they are there */
+  #reached: ReadonlySet<string> = new Set()
   // The interface is a setting of the socket: one message after the other.
-  #sending: Promise<void> = Promise.resolve()
+  #sending: Promise<unknown> = Promise.resolve()
   #isClosed = false
 
   private constructor(socket: Socket, options: LanSocketOptions) {
@@ -67,10 +58,18 @@ export class LanSocket {
     return this.#options.group.address
   }
 
-  /** Sends to the group, once on each interface: a message for each, as a sealed one is taken once. */
-  async send(makeMessage: () => Buffer): Promise<void> {
-    this.#sending = this.#sending.then(() => this.#sendOnAll(makeMessage))
-    await this.#sending
+  /** Sends to the group, once on each interface. */
+  async send(makeMessage: MakeMessage): Promise<void> {
+    await this.#sendInTurn(makeMessage, () => true)
+  }
+
+  /**
+   * Sends on interfaces that came up, and on those where nothing could be sent yet: a new IPv6 address is of use
+   * after a second or two only (RFC 4862).
+   * @returns whether something was sent
+   */
+  async sendWhereNew(makeMessage: MakeMessage): Promise<boolean> {
+    return this.#sendInTurn(makeMessage, ({ name }) => !this.#reached.has(name))
   }
 
   async close(): Promise<void> {
@@ -81,14 +80,33 @@ export class LanSocket {
     await promise
   }
 
-  async #sendOnAll(makeMessage: () => Buffer): Promise<void> {
-    for (const name of this.#join()) {
-      if (this.#isClosed) return
-      await this.#sendOn(name, makeMessage())
-    }
+  async #sendInTurn(
+    makeMessage: MakeMessage,
+    isWanted: (on: LanInterface) => boolean,
+  ): Promise<boolean> {
+    const sent = this.#sending.then(() => this.#sendOnAll(makeMessage, isWanted))
+    this.#sending = sent
+    return sent
   }
 
-  async #sendOn(name: string, message: Buffer): Promise<void> {
+  async #sendOnAll(
+    makeMessage: MakeMessage,
+    isWanted: (on: LanInterface) => boolean,
+  ): Promise<boolean> {
+    const present = this.#join()
+    const reached = new Set<string>()
+    let hasSent = false
+    for (const each of present) {
+      if (this.#isClosed) return hasSent
+      const isSent = isWanted(each) && (await this.#sendOn(each.name, makeMessage(each)))
+      if (isSent || (!isWanted(each) && this.#reached.has(each.name))) reached.add(each.name)
+      hasSent ||= isSent
+    }
+    this.#reached = reached
+    return hasSent
+  }
+
+  async #sendOn(name: string, message: Buffer): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<Error | null>()
     try {
       this.#socket.setMulticastInterface(name)
@@ -98,34 +116,24 @@ export class LanSocket {
     }
     const error = await promise
     if (error) this.#options.log.debug({ interface: name, code: systemCodeOf(error) }, 'not sent')
+    return !error
   }
 
-  /** Joins on the interfaces that are there now: a laptop changes its networks. */
-  #join(): string[] {
+  /** Joins on the interfaces that are there now, each time: one that was away has forgotten it. */
+  #join(): readonly LanInterface[] {
     if (this.#isClosed) return []
-    const { group, interfaces = interfacesOf(group) } = this.#options
-    for (const name of interfaces) {
+    const { group, interfaces = () => lanInterfaces(group), log } = this.#options
+    const present = interfaces()
+    for (const { name } of present) {
       try {
-        if (!this.#joined.has(name)) this.#socket.addMembership(group.address, name)
-        this.#joined.add(name)
+        this.#socket.addMembership(group.address, name)
       } catch (error) {
         const code = systemCodeOf(error)
-        this.#options.log.debug({ interface: name, code }, 'no multicast on this interface')
+        // It is a member already.
+        if (code === 'EADDRINUSE') continue
+        log.debug({ interface: name, code }, 'no multicast on this interface')
       }
     }
-    for (const name of this.#joined) if (!interfaces.includes(name)) this.#joined.delete(name)
-    return [...this.#joined]
+    return present
   }
-}
-
-function interfacesOf({ type }: LanGroup): string[] {
-  const family = type === 'udp4' ? 'IPv4' : 'IPv6'
-  const found = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
-    addresses
-      .filter((address) => address.family === family && !address.internal)
-      .map(({ address }) => (type === 'udp4' ? address : `::%${name}`)),
-  )
-  // Without a network the nodes of one host still meet.
-  if (found.length === 0 && type === 'udp4') return ['127.0.0.1']
-  return [...new Set(found)].slice(0, MAX_INTERFACES)
 }

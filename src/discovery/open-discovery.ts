@@ -1,3 +1,5 @@
+import { isIPv4 } from 'node:net'
+
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
@@ -23,6 +25,8 @@ interface OpenDiscoveryOptions {
   readonly port: number
   /** where the nodes of the DHT are kept: `dht-nodes.json` */
   readonly stateDir: string
+  /** told of each node of the swarm that makes itself heard on the LAN, and was not heard lately */
+  readonly onHeard?: (address: PeerAddress) => void
   readonly log?: Log
 }
 
@@ -88,7 +92,7 @@ function namedPeersOf(settings: readonly DiscoverySetting[], log: Log): StaticDi
 
 async function openLan(
   dht: DhtDiscovery,
-  { swarmKeys, isPublic, host, log = silentLog }: OpenDiscoveryOptions,
+  { swarmKeys, isPublic, host, onHeard, log = silentLog }: OpenDiscoveryOptions,
 ): Promise<LanDiscovery> {
   const keys = new RendezvousKeys(swarmKeys)
   return await LanDiscovery.open({
@@ -96,7 +100,11 @@ async function openLan(
     isNodesKey: (key) => keys.each(({ nodes }) => nodes).includes(key),
     peerPort: dht.port,
     seal: isPublic ? undefined : new DatagramSeal({ swarmKeys, label: 'dd1/lan\0' }),
-    onNode: (address) => dht.addNode(address),
+    onNode: (address, isNew) => {
+      // the DHT is IPv4 only
+      if (isIPv4(address.host)) dht.addNode(address)
+      if (isNew) onHeard?.(address)
+    },
     // Who listens on one address is not found on the others.
     interfaces: host === undefined ? undefined : [host],
     log,

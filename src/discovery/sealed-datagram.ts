@@ -35,6 +35,8 @@ const MAX_STEPS = 6
 export const SEAL_BYTES = NONCE_BYTES + HEADER_BYTES + TAG_BYTES
 /** What fits into one datagram. */
 export const MAX_SEALED_BODY_BYTES = MAX_STEPS * STEP_BYTES - HEADER_BYTES
+/** What fits into the shortest. */
+export const MAX_LEAST_BODY_BYTES = STEP_BYTES - HEADER_BYTES
 
 interface DatagramSealOptions {
   /** the current one seals, all that are accepted open */

@@ -18,6 +18,7 @@ import { assertReadAlike, bytesOf } from './promises.ts'
 
 const swarmKey = Buffer.alloc(32, 7) as SwarmKey
 const NOW_MS = 1_800_000_000_000
+const FROM = '192.0.2.1'
 
 /** Datagrams of the DHT (BEP 5), as they stand before the library. */
 export function datagramTarget(): FuzzTarget {
@@ -49,7 +50,7 @@ export function sealedTarget(): FuzzTarget {
   const outside = new DatagramSeal(options)
   const bodies = ['', 'x', 'x'.repeat(100), 'x'.repeat(300)].map(bytesOf)
   const sealed = bodies.map((body) => outside.seal(body).toString('latin1'))
-  const port = formatSealedLanMessage(6881, outside).toString('latin1')
+  const port = formatSealedLanMessage({ port: 6881, addresses: [FROM] }, outside).toString('latin1')
   const taken = new Set<string>()
   let inside = new DatagramSeal(options)
   return {
@@ -67,7 +68,8 @@ export function sealedTarget(): FuzzTarget {
       const isOfMember = input.startsWith(CONTENT_MARK)
       const datagram = isOfMember ? sealAsIs(input, { key, reads }) : bytesOf(input)
       const body = reads % 2 === 0 ? inside.open(datagram) : undefined
-      const said = reads % 2 === 0 ? undefined : parseSealedLanMessage(datagram, inside)
+      const said =
+        reads % 2 === 0 ? undefined : parseSealedLanMessage(datagram, { seal: inside, from: FROM })
       if (body === undefined && said === undefined) return undefined
       if (said !== undefined) assert.ok(Number.isInteger(said) && said > 0 && said < 65_536)
       if (body !== undefined) assert.ok(body.length <= MAX_SEALED_BODY_BYTES)

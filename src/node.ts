@@ -1,6 +1,9 @@
+import { EventEmitter } from 'node:events'
+
 import type { Config } from './config/options.ts'
 import type { NodeOperations } from './control/control-protocol.ts'
 import { ControlServer } from './control/control-server.ts'
+import type { PeerAddress } from './discovery/discovery.ts'
 import { parseDiscovery } from './discovery/discovery-setting.ts'
 import { openDiscovery } from './discovery/open-discovery.ts'
 import { ClientUsers } from './http/client-user.ts'
@@ -113,6 +116,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
       })
   const client = rooms.use(new PeerClient(swarmKeys, channel))
   const late = lateHandlers()
+  const lan = new EventEmitter<{ heard: [PeerAddress] }>()
   const { peerServer, discovery } = await openPeerPort(config, {
     rooms,
     log,
@@ -127,6 +131,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
         host: config.peerHost,
         port,
         stateDir: config.dataDir,
+        onHeard: (address) => lan.emit('heard', address),
         log,
       }),
   })
@@ -343,7 +348,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   }
   status.open({ ready, fetcher, engineImages })
   rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
-  rooms.use(keepMeeting({ finder, log, onLookedAround: () => (hasLookedAround = true) }))
+  rooms.use(keepMeeting({ finder, lan, log, onLookedAround: () => (hasLookedAround = true) }))
   rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
   const opened = rooms.move()

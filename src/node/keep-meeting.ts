@@ -1,3 +1,6 @@
+import type { EventEmitter } from 'node:events'
+
+import type { PeerAddress } from '../discovery/discovery.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { PeerFinder } from '../transfer/peer-finder.ts'
@@ -5,25 +8,33 @@ import type { PeerFinder } from '../transfer/peer-finder.ts'
 // Soon after the start, when the first nodes have been found, then now and then.
 const FIRST_MS = [200, 1000, 3000, 8000]
 const LATER_MS = 30_000
+// Who is heard beyond that is met in the next round.
+const MAX_NEWCOMERS_AT_ONCE = 16
 
 /**
- * Says hello to the members that can be found, so that questions need no lookup first.
+ * Says hello to the members that can be found, so that questions need no lookup first, and at once to those that
+ * make themselves heard.
  * @param options.onLookedAround told when it is known for the first time whether anybody is there
  */
 export function keepMeeting({
   finder,
+  lan,
   log,
   onLookedAround,
 }: {
-  finder: PeerFinder
+  finder: Pick<PeerFinder, 'members' | 'greet' | 'meet'>
+  lan: EventEmitter<{ heard: [PeerAddress] }>
   log: Log
   onLookedAround: () => void
 }): Disposable {
   const stop = new AbortController()
   let round = 0
   let timer = setTimeout(meet, FIRST_MS[0])
+  let newcomers = 0
+  lan.on('heard', meetNewcomer)
   return {
     [Symbol.dispose]: () => {
+      lan.off('heard', meetNewcomer)
       clearTimeout(timer)
       stop.abort()
     },
@@ -35,6 +46,12 @@ export function keepMeeting({
       round += 1
       if (!stop.signal.aborted) timer = setTimeout(meet, FIRST_MS[round] ?? LATER_MS).unref()
     })
+  }
+
+  function meetNewcomer(address: PeerAddress): void {
+    if (newcomers >= MAX_NEWCOMERS_AT_ONCE) return
+    newcomers += 1
+    void finder.meet(address).finally(() => (newcomers -= 1))
   }
 
   async function meetAll(): Promise<void> {

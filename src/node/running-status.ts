@@ -16,6 +16,7 @@ import type {
   TransferStatus,
 } from '../status/node-status.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import { formatHostAndPort } from '../support/host-and-port.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { TorrentEngine } from '../torrent/torrent-engine.ts'
@@ -257,7 +258,7 @@ function peerStatus(peer: KnownPeer): PeerStatus {
     version,
     seenAtMs,
     badPieces,
-    address: `${host}:${peerPort}`,
+    address: formatHostAndPort({ host, port: peerPort }),
     state: isBanned ? 'banned' : 'member',
     bytes: { from: bytesFrom, to: bytesTo },
     ...(holds && { holds }),

@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import { formatHostAndPort } from '../support/host-and-port.ts'
 import { pause } from '../support/pause.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
@@ -139,7 +140,7 @@ export class HolderQuestions {
     transfer.onMoving()
     transfer.onBytes('peers', size)
     transfer.onContribution({
-      peer: `${peer.host}:${peer.peerPort}`,
+      peer: formatHostAndPort({ host: peer.host, port: peer.peerPort }),
       nodeName: peer.nodeName,
       bytes: size,
     })

@@ -7,6 +7,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import { formatHostAndPort } from '../support/host-and-port.ts'
 import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { endpointOf } from '../torrent/peer-exchange.ts'
@@ -76,7 +77,7 @@ export class SwarmSource {
     })
     options.engine.on('received', ({ endpoint, nodeId, infoHash, bytes }) => {
       const peer = nodeId === undefined ? undefined : options.directory.byId(nodeId)
-      const address = endpoint ? `${endpoint.host}:${endpoint.port}` : 'unknown'
+      const address = endpoint ? formatHostAndPort(endpoint) : 'unknown'
       if (peer) peer.bytesFrom += bytes
       this.#moving.get(infoHash)?.onContribution({
         peer: address,

@@ -3,6 +3,7 @@ import type { PeerClient } from '../peering/peer-client.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { WarmReport } from '../peering/peer-messages.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
+import { formatHostAndPort } from '../support/host-and-port.ts'
 
 /** What a warm-up is to do. */
 export interface WarmRequest {
@@ -65,7 +66,7 @@ export function peerTarget(peer: KnownPeer, request: WarmRequest, client: PeerCl
   return {
     nodeId,
     nodeName,
-    address: `${host}:${peerPort}`,
+    address: formatHostAndPort({ host, port: peerPort }),
     warm: (signal) =>
       client.warm(
         { host, port: peerPort },

@@ -11,6 +11,7 @@ const LEVELS = [
   ['membership'],
   ['store', 'catalog', 'discovery', 'docker', 'http', 'peering', 'upstream', 'mirror'],
   ['torrent'],
+  ['sandbox'],
   ['transfer'],
   ['registry', 'warmup', 'status', 'config', 'control'],
   ['node'],

@@ -108,6 +108,11 @@ const CODES = {
     exitCode: 1,
     retryable: true,
   },
+  PEER_SIDE_LOST: {
+    hint: 'Nothing to do: it is started again. If that happens often, read the log of the node, and report it.',
+    exitCode: 1,
+    retryable: true,
+  },
   NODE_PERMISSION: {
     hint: 'Run the command as the user that runs the node, or name your own with --data-dir.',
     exitCode: 1,

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
 import { digestOf } from './oci/digest.ts'
 import { startDdockerNode, type DdockerNode } from './testing/lab/ddocker-node.ts'
 import { readBody, transfersAt } from './testing/node-reading.ts'
+import { memoryOf } from './testing/process-tree.ts'
 import { tempDir } from './testing/temp-dir.ts'
 import { writeLayout, type LayoutFixture } from './testing/testnet.ts'
 
@@ -22,10 +22,7 @@ test('four 64 MiB layers stream at once from a slow seed: bytes in a second, eve
   await seed.cliJson(['import', image.path, '--name', 'app:1'])
   assert.equal((await puller.get('/v2/local/app/manifests/1')).status, 200)
   let peakBytes = 0
-  const watch = setInterval(
-    () => void memoryOf(puller.pid).then((bytes) => (peakBytes = Math.max(peakBytes, bytes))),
-    100,
-  )
+  const watch = setInterval(() => (peakBytes = Math.max(peakBytes, memoryOf(puller.pid))), 100)
   const bodies = await Promise.all(
     image.layers.map(({ digest }) =>
       readBody(`http://${puller.registry}/v2/local/app/blobs/${digest}`),
@@ -138,10 +135,4 @@ function layerOf(image: LayoutFixture) {
   const [layer] = image.layers
   assert.ok(layer)
   return layer.digest
-}
-
-/** Resident bytes of a process (proc(5), statm). */
-async function memoryOf(pid: number): Promise<number> {
-  const [, pages = '0'] = (await readFile(`/proc/${pid}/statm`, 'utf8')).split(' ')
-  return Number(pages) * 4096
 }

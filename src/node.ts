@@ -1,15 +1,10 @@
-import { EventEmitter } from 'node:events'
-
 import type { Config } from './config/options.ts'
 import type { NodeOperations } from './control/control-protocol.ts'
 import { ControlServer } from './control/control-server.ts'
-import type { PeerAddress } from './discovery/discovery.ts'
 import { parseDiscovery } from './discovery/discovery-setting.ts'
-import { openDiscovery } from './discovery/open-discovery.ts'
 import { ClientUsers } from './http/client-user.ts'
 import { listen, type HttpServer } from './http/listen.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
-import { RequestVerifier } from './membership/request-proof.ts'
 import { swarmIdOf } from './membership/swarm-key.ts'
 import { TicketBook } from './membership/ticket-book.ts'
 import { ClientIdentities } from './node/client-identity.ts'
@@ -25,24 +20,20 @@ import {
 } from './node/image-operations.ts'
 import { keepConfirming } from './node/keep-confirming.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
-import { lateHandlers, openPeerPort } from './node/peer-port.ts'
+import { openPeerSide, type Answering } from './node/peer-side-of.ts'
 import { openPushBackend } from './node/push-backend.ts'
 import { RunningStatus } from './node/running-status.ts'
 import { NodeBackend } from './node/registry-backend.ts'
 import { swarmOperations } from './node/swarm-operations.ts'
 import { openUpstreamOf } from './node/upstream-of.ts'
 import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
-import { PeerClient } from './peering/peer-client.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
-import type { PeerHandlers } from './peering/peer-server.ts'
-import { memberSecrets } from './peering/channel-secret.ts'
-import { SecureChannel } from './peering/secure-channel.ts'
+import type { PeerSideProcess } from './sandbox/peer-side-process.ts'
 import { createRegistryApp } from './registry/app.ts'
 import { createStatusRoutes } from './status/status-routes.ts'
 import type { Log } from './telemetry/log.ts'
 import { Metrics } from './telemetry/metrics.ts'
-import { TorrentEngine } from './torrent/torrent-engine.ts'
 import { BlobFetcher } from './transfer/blob-fetcher.ts'
 import { BlobSources } from './transfer/blob-sources.ts'
 import { BlobTorrents } from './transfer/blob-torrents.ts'
@@ -81,6 +72,8 @@ export interface RunningNode extends AsyncDisposable {
 interface OpenOptions {
   readonly log: Log
   readonly signal?: AbortSignal
+  /** what talks to peers gets a process of its own; by default it is this one */
+  readonly isolatesPeers?: boolean
 }
 
 /**
@@ -89,7 +82,10 @@ interface OpenOptions {
  * @throws OperationError DATA_DIR_UNUSABLE, DATA_DIR_IN_USE, DISK_READ_ONLY, PORT_IN_USE, ADDRESS_UNUSABLE,
  * SWARM_KEY_INVALID, CONFIG_INVALID
  */
-export async function openNode(config: Config, { log, signal }: OpenOptions): Promise<RunningNode> {
+export async function openNode(
+  config: Config,
+  { log, signal, isolatesPeers = false }: OpenOptions,
+): Promise<RunningNode> {
   signal?.throwIfAborted()
   await using rooms = new AsyncDisposableStack()
   const isPublic = config.swarm === 'public'
@@ -105,37 +101,20 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   // Who is there: peers are answered as soon as the rooms behind the answers are open.
   const directory = new PeerDirectory(identity.nodeId)
   const tickets = await TicketBook.open(config.dataDir)
-  const channel = isPublic
-    ? undefined
-    : new SecureChannel({
-        secrets: memberSecrets(swarmKeys),
-        identity,
-        ticketKey: (id) => tickets.secretOf(id),
-        admissionOf: (nodeId, key) => swarmKeys.admissionOf(nodeId, key),
-        isWelcome: (nodeId) => !directory.isBanned(directory.byId(nodeId)),
-      })
-  const client = rooms.use(new PeerClient(swarmKeys, channel))
-  const late = lateHandlers()
-  const lan = new EventEmitter<{ heard: [PeerAddress] }>()
-  const { peerServer, discovery } = await openPeerPort(config, {
-    rooms,
-    log,
-    verifier: new RequestVerifier(swarmKeys),
-    channel,
-    handlers: late.handlers,
-    open: (port) =>
-      openDiscovery({
-        swarmKeys,
-        isPublic,
-        settings,
-        host: config.peerHost,
-        port,
-        stateDir: config.dataDir,
-        onHeard: (address) => lan.emit('heard', address),
-        log,
-      }),
-  })
-  const peerPort = peerServer.port
+  let answering: Answering | undefined
+  const peerSide = rooms.use(
+    await openPeerSide({
+      config,
+      settings,
+      identity,
+      swarmKeys,
+      tickets,
+      launch: await launcher(config, isolatesPeers),
+      answering: () => answering,
+      log,
+    }),
+  )
+  const { peerPort, discovery, questions: client } = peerSide
   const self = (): NodeHello => ({
     nodeId: identity.nodeId,
     nodeName: config.nodeName,
@@ -154,26 +133,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     log,
     lifetimeMs: accessLifetimeMs,
   })
-  /** Plain clients ask by infohash: what is private is not here for them. */
-  const openTorrent = async (infoHash: string) => {
-    const torrent = isPublic ? await catalog.torrentByInfoHash(infoHash) : undefined
-    if (torrent && (await access.isPrivate(torrent.digest))) return undefined
-    return torrents.open(infoHash)
-  }
-
-  // What moves: torrents, who holds what, one transfer per blob.
-  const { uploadBytesPerSecond, downloadBytesPerSecond } = config
-  const engine = rooms.use(
-    await TorrentEngine.open({
-      peerPort,
-      nodeId: identity.nodeId,
-      load: (infoHash) => openTorrent(infoHash),
-      ...(channel && { channel }),
-      log,
-      ...(uploadBytesPerSecond !== undefined && { uploadBytesPerSecond }),
-      ...(downloadBytesPerSecond !== undefined && { downloadBytesPerSecond }),
-    }),
-  )
+  // What moves: who holds what, one transfer per blob.
   const finder = new PeerFinder({ discovery, client, directory, keys, self, log })
   const status = new RunningStatus({
     config,
@@ -181,8 +141,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     store,
     catalog,
     directory,
-    discovery,
-    engine,
+    peerSide,
   })
   let hasLookedAround = false
   const swarm = new SwarmSource({
@@ -190,11 +149,9 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
     store,
     catalog,
     torrents,
-    engine,
+    peerSide,
     finder,
-    client,
     directory,
-    discovery,
     isPublic,
     access,
     log,
@@ -269,7 +226,7 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   })
 
   // The doors: peers, the engine, commands.
-  late.answer(peerHandlers())
+  answering = answeringOf()
   const inner = new NodeBackend({
     resolver,
     fetcher,
@@ -348,38 +305,51 @@ export async function openNode(config: Config, { log, signal }: OpenOptions): Pr
   }
   status.open({ ready, fetcher, engineImages })
   rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
-  rooms.use(keepMeeting({ finder, lan, log, onLookedAround: () => (hasLookedAround = true) }))
+  rooms.use(
+    keepMeeting({ finder, lan: peerSide, log, onLookedAround: () => (hasLookedAround = true) }),
+  )
   rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
   const opened = rooms.move()
   opened.defer(() => stopping.abort())
   return { ready, operations, [Symbol.asyncDispose]: () => opened.disposeAsync() }
 
-  function peerHandlers(): PeerHandlers {
-    const answers = new PeerAnswers({
-      store,
-      catalog,
-      torrents,
-      fetcher,
-      access,
-      isPublic,
-      onWholeBlob: (bytes) => metrics.countPeerBytes('out', bytes),
-    })
+  function answeringOf(): Answering {
+    const onWholeBlob = (bytes: number) => metrics.countPeerBytes('out', bytes)
     return {
+      answers: new PeerAnswers({
+        store,
+        catalog,
+        torrents,
+        fetcher,
+        access,
+        isPublic,
+        onWholeBlob,
+      }),
       hello: (caller, address) => {
         directory.meet(caller, address)
         return self()
       },
-      have: (digests) => answers.have(digests),
-      references: (names, key) => answers.references(names, key),
-      metainfo: (digest, key) => answers.metainfo(digest, key),
-      blob: (digest) => answers.blob(digest),
-      warm: (order, options) =>
-        obeyWarmOrder(order, { puller, engine: engineImages, self }, options.signal),
-      bitTorrent: (socket) => engine.accept(socket),
+      warm: (order, signal) => obeyWarmOrder(order, { puller, engine: engineImages, self }, signal),
       join: async (ticketId) => ((await tickets.redeem(ticketId)) ? swarmKeys.newest : undefined),
+      /** Plain clients ask by infohash: what is private is not here for them. */
+      locate: async (infoHash) => {
+        const torrent = isPublic ? await catalog.torrentByInfoHash(infoHash) : undefined
+        if (torrent && (await access.isPrivate(torrent.digest))) return undefined
+        return torrents.locate(infoHash)
+      },
     }
   }
+}
+
+/** What is not needed is not loaded: a node whose peers are isolated has no torrent engine in it. */
+async function launcher(
+  { dataDir }: Config,
+  isolatesPeers: boolean,
+): Promise<() => PeerSideProcess> {
+  if (!isolatesPeers) return (await import('./sandbox/peer-side-inside.ts')).hostInside
+  const { launchPeerSide } = await import('./sandbox/peer-side-process.ts')
+  return () => launchPeerSide(dataDir)
 }
 
 /** `127.0.0.1:5151`, as people type it before an image name. */

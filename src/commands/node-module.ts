@@ -32,7 +32,7 @@ export type OfflineOperations = Pick<
 export interface NodeModule {
   readonly openNode: (
     config: Config,
-    options: { log: Log; signal?: AbortSignal },
+    options: { log: Log; signal?: AbortSignal; isolatesPeers?: boolean },
   ) => Promise<RunningNode>
   readonly openOffline: (config: Config, options: { log: Log }) => Promise<OfflineNode>
 }

@@ -1,18 +1,19 @@
 import { once } from 'node:events'
 
 import { loadConfig } from '../config/load-config.ts'
-import { compileWasmOnce } from '../support/engine-flags.ts'
+import { compileWasmOnce, tameHeap } from '../support/engine-flags.ts'
 import type { Command, Invocation } from './command.ts'
 import type { ReadyNode } from './node-module.ts'
 
 /** Runs the node until a signal comes, then drains it. */
 export const serve: Command = async ({ flags, host, output, signal, loadNode }) => {
   compileWasmOnce()
+  tameHeap({ isTransferring: false })
   const config = await loadConfig(flags, host)
   const [{ openNode }, { openLog }] = await Promise.all([loadNode(), import('../telemetry/log.ts')])
   const isTerminal = output.stderr.isTTY === true
   const log = openLog({ level: config.logLevel, isTerminal })
-  await using node = await openNode(config, { log, signal })
+  await using node = await openNode(config, { log, signal, isolatesPeers: true })
   // Strangers speak to this process through libraries that have thrown out of their listeners before: what
   // nobody caught is logged, and the pulls under way go on.
   process.on('uncaughtException', (error) => log.error({ err: error }, 'unexpected failure'))

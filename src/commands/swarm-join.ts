@@ -107,7 +107,9 @@ async function askForKey(
   const identity = await openNodeIdentity(dataDir)
   const { swarmKey, host, port } = await joinSwarm({ ticket, identity }, { signal })
   const { SavedNodes } = await import('../discovery/saved-nodes.ts')
-  const known = new SavedNodes({ stateDir: dataDir, swarmKeys: new SwarmKeys(swarmKey) })
+  const { peerSideFolder } = await import('../sandbox/peer-side-folder.ts')
+  const stateDir = peerSideFolder(dataDir)
+  const known = new SavedNodes({ stateDir, swarmKeys: new SwarmKeys(swarmKey) })
   await known.save([{ host, port }])
   return swarmKey
 }

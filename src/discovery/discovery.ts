@@ -29,6 +29,9 @@ export interface Discovery extends AsyncDisposable {
   stats(): DiscoveryStats
 }
 
+/** A {@link Discovery} for who neither opens nor watches it. */
+export type Rendezvous = Pick<Discovery, 'announce' | 'withdraw' | 'findPeers'>
+
 export interface DiscoveryStats {
   /** nodes in the DHT routing table */
   readonly dhtNodes: number

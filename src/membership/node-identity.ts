@@ -23,6 +23,8 @@ export interface NodeIdentity {
   readonly publicKey: Buffer
   /** Ed25519 (RFC 8032), 64 bytes */
   sign(message: Uint8Array): Buffer
+  /** The private key, PKCS #8 as PEM: for the process of this node that talks to peers, and nobody else. */
+  exportKey(): string
 }
 
 /** The identity of this data directory, made at the first start (mode 0600). The folder `keys` must exist. */
@@ -38,6 +40,11 @@ export async function openNodeIdentity(dataDir: string): Promise<NodeIdentity> {
     mode: 0o600,
   })
   return identityOf(privateKey)
+}
+
+/** The identity behind a private key, PKCS #8 as PEM. */
+export function nodeIdentityOf(pem: string): NodeIdentity {
+  return identityOf(createPrivateKey(pem))
 }
 
 /** An identity that lives as long as the process: for tests and demos. */
@@ -67,5 +74,6 @@ function identityOf(privateKey: KeyObject): NodeIdentity {
     nodeId: publicKey.toString('hex'),
     publicKey,
     sign: (message) => sign(null, message, privateKey),
+    exportKey: () => privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
   }
 }

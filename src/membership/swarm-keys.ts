@@ -47,6 +47,11 @@ export class SwarmKeys extends EventEmitter<{ change: [] }> {
     }
   }
 
+  /** All of it, for another process. */
+  get state(): SwarmKeyState {
+    return this.#state
+  }
+
   /** What is sent is sealed and signed with it, a moment after it came: others must have it by then. */
   get current(): SwarmKey {
     return this.#state.current

@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto'
+import { EventEmitter } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -14,15 +15,23 @@ interface OpenTicket {
   readonly isOnce: boolean
 }
 
+/** What whoever guards the door has to know of a ticket: by its id, the key of the channel. */
+export interface OpenTicketKey {
+  readonly id: string
+  readonly key: Uint8Array
+  readonly expiresAtMs: number
+}
+
 const MAX_OPEN = 1000
 
 /** The tickets that this node has handed out and will still honour: `keys/tickets.json`, for its owner only. */
-export class TicketBook {
+export class TicketBook extends EventEmitter<{ change: [] }> {
   readonly #path: string
   readonly #open = new Map<string, OpenTicket>()
   #writes: Promise<void> = Promise.resolve()
 
   private constructor(path: string) {
+    super()
     this.#path = path
   }
 
@@ -66,6 +75,15 @@ export class TicketBook {
     return channelKeyOf(Buffer.from(ticket.secret, 'hex'))
   }
 
+  /** What is open. Told anew at every `change`. */
+  get keys(): OpenTicketKey[] {
+    return [...this.#open.values()].map(({ id, secret, expiresAtMs }) => ({
+      id,
+      key: channelKeyOf(Buffer.from(secret, 'hex')),
+      expiresAtMs,
+    }))
+  }
+
   /** Honours a ticket, now. One that is good once is used up on disk before this returns. */
   async redeem(id: string, nowMs: number = Date.now()): Promise<boolean> {
     const ticket = this.#open.get(id)
@@ -77,6 +95,7 @@ export class TicketBook {
   }
 
   async #write(): Promise<void> {
+    this.emit('change')
     const write = this.#writes.then(() =>
       writeFileAtomically(
         this.#path,

@@ -1,5 +1,3 @@
-import type { EventEmitter } from 'node:events'
-
 import type { PeerAddress } from '../discovery/discovery.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -10,6 +8,12 @@ const FIRST_MS = [200, 1000, 3000, 8000]
 const LATER_MS = 30_000
 // Who is heard beyond that is met in the next round.
 const MAX_NEWCOMERS_AT_ONCE = 16
+
+/** Who tells of nodes that make themselves heard. */
+interface Heard {
+  on(event: 'heard', listener: (address: PeerAddress) => void): unknown
+  off(event: 'heard', listener: (address: PeerAddress) => void): unknown
+}
 
 /**
  * Says hello to the members that can be found, so that questions need no lookup first, and at once to those that
@@ -23,7 +27,7 @@ export function keepMeeting({
   onLookedAround,
 }: {
   finder: Pick<PeerFinder, 'members' | 'greet' | 'meet'>
-  lan: EventEmitter<{ heard: [PeerAddress] }>
+  lan: Heard
   log: Log
   onLookedAround: () => void
 }): Disposable {

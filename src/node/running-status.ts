@@ -1,7 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { ImageRecord } from '../catalog/image-records.ts'
 import type { Config } from '../config/options.ts'
-import type { Discovery } from '../discovery/discovery.ts'
 import { OperationError, type ErrorCode, ERROR_CODES } from '../errors.ts'
 import { familiarName, parseReference } from '../oci/reference.ts'
 import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
@@ -15,11 +14,11 @@ import type {
   StatusSource,
   TransferStatus,
 } from '../status/node-status.ts'
+import type { PeerSide } from '../sandbox/peer-side.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { formatHostAndPort } from '../support/host-and-port.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { TorrentEngine } from '../torrent/torrent-engine.ts'
 import type { BlobFetcher } from '../transfer/blob-fetcher.ts'
 import type { TransferSnapshot } from '../transfer/transfer-record.ts'
 import { VERSION } from '../version.ts'
@@ -31,8 +30,7 @@ interface RunningStatusOptions {
   readonly store: BlobStore
   readonly catalog: Catalog
   readonly directory: PeerDirectory
-  readonly discovery: Discovery
-  readonly engine: TorrentEngine
+  readonly peerSide: PeerSide
 }
 
 /** What is known only when the node is open. */
@@ -63,9 +61,9 @@ export class RunningStatus implements StatusSource {
 
   constructor(options: RunningStatusOptions) {
     this.#options = options
-    const { engine, metrics, directory } = options
-    engine.on('received', ({ bytes }) => metrics.countPeerBytes('in', bytes))
-    engine.on('sent', ({ nodeId, bytes }) => {
+    const { peerSide, metrics, directory } = options
+    peerSide.on('received', ({ bytes }) => metrics.countPeerBytes('in', bytes))
+    peerSide.on('sent', ({ nodeId, bytes }) => {
       metrics.countPeerBytes('out', bytes)
       const peer = nodeId === undefined ? undefined : directory.byId(nodeId)
       if (peer) peer.bytesTo += bytes
@@ -99,13 +97,14 @@ export class RunningStatus implements StatusSource {
   }
 
   async status(): Promise<NodeStatus> {
-    const { config, directory, discovery, metrics } = this.#options
+    const { config, directory, peerSide, metrics } = this.#options
     const { ready, fetcher } = this.#open()
     const blobs = await this.#countBlobs()
     const images = (await this.images()).length
     const usable = directory.usable()
     const banned = directory.all().filter((peer) => directory.isBanned(peer))
-    const { dhtNodes } = discovery.stats()
+    const { dhtNodes, memoryBytes } = await peerSide.stats()
+    const own = process.memoryUsage.rss()
     metrics.setLevels({
       peers: usable.length,
       bannedPeers: banned.length,
@@ -130,7 +129,7 @@ export class RunningStatus implements StatusSource {
       peers: usable.length,
       dhtNodes,
       moving: fetcher.movingCount,
-      memoryBytes: process.memoryUsage.rss(),
+      memoryBytes: peerSide.pid === undefined ? own : own + memoryBytes,
       bannedPeers: banned.map(peerStatus),
       lastFailures: this.#failures,
     }

@@ -1,7 +1,7 @@
 import type { NodeOperations, WarmResult } from '../control/control-protocol.ts'
 import { messageOf, OperationError } from '../errors.ts'
 import { parseReference } from '../oci/reference.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
 import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
 import type { NodeHello, WarmOrder, WarmReport } from '../peering/peer-messages.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
@@ -22,7 +22,7 @@ interface WarmRooms {
   readonly engine: EngineImages
   readonly finder: PeerFinder
   readonly directory: PeerDirectory
-  readonly client: PeerClient
+  readonly client: PeerQuestions
   readonly self: () => NodeHello
   readonly address: () => string
 }

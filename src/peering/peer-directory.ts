@@ -19,7 +19,8 @@ export interface KnownPeer extends NodeHello {
 }
 
 const MAX_PEERS = 5000
-const BAN_MS = 3600e3
+/** Nobody has to do with who was banned for so long. */
+export const BAN_MS = 3600e3
 // A node that did not answer is left alone for a moment; after an hour it is no longer expected back.
 const SILENT_MS = 5000
 const MAX_STRIKES = 3

@@ -30,7 +30,7 @@ import type { SecureChannel } from './secure-channel.ts'
 
 /** What a node answers to its peers; `undefined` is "I do not have it". */
 export interface PeerHandlers {
-  hello(caller: NodeHello, address: string): NodeHello
+  hello(caller: NodeHello, address: string): NodeHello | Promise<NodeHello>
   have(digests: readonly Digest[]): Promise<readonly HeldBlob[]>
   /** @param swarmKey one that the peer has proven; undefined in the public swarm */
   references(names: readonly string[], swarmKey?: SwarmKey): Promise<readonly unknown[]>
@@ -194,7 +194,7 @@ export class PeerServer implements AsyncDisposable {
       case PEER_ROUTES.hello: {
         const caller = parseHello(question)
         this.#assertProven(request.socket, caller)
-        return jsonAnswer(handlers.hello(caller, request.socket.remoteAddress ?? ''))
+        return jsonAnswer(await handlers.hello(caller, request.socket.remoteAddress ?? ''))
       }
       case PEER_ROUTES.have:
         return jsonAnswer({ blobs: await handlers.have(parseDigests(question)) })

@@ -65,6 +65,10 @@ export interface PartialBlob extends AsyncDisposable {
   /** the pieces that are here: BEP 3 bit order, ceil(pieceCount / 8) bytes; a live view */
   readonly bitfield: Uint8Array
   hasPiece(index: number): boolean
+  /** where its bytes are, for another process that reads and writes pieces */
+  readonly path: string
+  /** A verified piece was written into the file by another process: it is here from now on. */
+  adoptPiece(index: number): void
   /**
    * Keeps a verified piece; one that is here already stays as it is. `bytes` are free again when this returns.
    * @throws OperationError DISK_FULL: the other pieces stay; DISK_FAULTY, BLOB_SIZE_MISMATCH
@@ -127,6 +131,8 @@ export interface BlobStore extends AsyncDisposable {
   stat(digest: Digest): Promise<StoredBlob | undefined>
   /** A stream of the blob or of a range of it. @throws OperationError BLOB_UNKNOWN */
   open(digest: Digest, range?: ByteRange): Promise<Readable>
+  /** Where a complete blob is, for another process that reads it. */
+  pathOf(digest: Digest): string
   /** @throws OperationError BLOB_UNKNOWN */
   openFile(digest: Digest): Promise<BlobFile>
   /**

@@ -90,6 +90,10 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
+  pathOf(digest: Digest): string {
+    return this.#paths.blobOf(digest)
+  }
+
   async openFile(digest: Digest): Promise<BlobFile> {
     return new DiskBlobFile(await openBlob(this.#paths.blobOf(digest), digest))
   }

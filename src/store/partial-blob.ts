@@ -48,6 +48,7 @@ export class DiskPartialBlob implements PartialBlob {
   readonly pieceLength: number
   readonly pieceCount: number
   readonly bitfield: Uint8Array
+  readonly path: string
   readonly #parts: PartialBlobParts
   readonly #digester: PrefixDigester
   readonly #schedule: CheckpointSchedule
@@ -67,6 +68,7 @@ export class DiskPartialBlob implements PartialBlob {
     this.pieceLength = shape.pieceLength
     this.pieceCount = pieceCountOf(shape)
     this.bitfield = bitfield
+    this.path = parts.path
     this.#durable = Uint8Array.from(bitfield)
     this.#parts = parts
     this.#digester = new PrefixDigester({
@@ -94,6 +96,14 @@ export class DiskPartialBlob implements PartialBlob {
     const write = this.#writeNewPiece(index, bytes).finally(() => this.#writes.delete(index))
     this.#writes.set(index, write)
     return write
+  }
+
+  adoptPiece(index: number): void {
+    const length = this.#lengthOf(index)
+    if (this.#state !== 'open' || this.hasPiece(index)) return
+    setBit(this.bitfield, index, true)
+    this.#digester.catchUp()
+    this.#schedule.onPiece(length)
   }
 
   async read(offset: number, length: number): Promise<Buffer> {
@@ -267,11 +277,15 @@ export class DiskPartialBlob implements PartialBlob {
     if (this.#failure !== undefined) throw this.#failure
   }
 
-  #assertPieceLength(index: number, length: number): void {
+  #lengthOf(index: number): number {
     if (!Number.isInteger(index) || index < 0 || index >= this.pieceCount) {
       throw new TypeError(`piece ${index} of ${this.pieceCount}`)
     }
-    const wanted = Math.min(this.pieceLength, this.size - index * this.pieceLength)
+    return Math.min(this.pieceLength, this.size - index * this.pieceLength)
+  }
+
+  #assertPieceLength(index: number, length: number): void {
+    const wanted = this.#lengthOf(index)
     if (length === wanted) return
     throw new OperationError(
       'BLOB_SIZE_MISMATCH',

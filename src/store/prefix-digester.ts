@@ -28,6 +28,7 @@ export class PrefixDigester {
   #failure: unknown
   #isStopped = false
   #digest: Digest | undefined
+  #buffer: Buffer | undefined
 
   constructor(blob: GrowingBlob) {
     this.#blob = blob
@@ -66,6 +67,7 @@ export class PrefixDigester {
       throw new TypeError(`hashed ${this.#digester.bytes} of ${this.#blob.size} bytes`)
     }
     this.#digest = this.#digester.digest()
+    this.#buffer = undefined
     return this.#digest
   }
 
@@ -77,7 +79,7 @@ export class PrefixDigester {
 
   /** Never rejects: a failure waits for {@link finish}. */
   async #readOn(): Promise<void> {
-    const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, this.#blob.size))
+    const buffer = (this.#buffer ??= Buffer.allocUnsafe(Math.min(READ_BYTES, this.#blob.size)))
     try {
       for (let length = this.#readableBytes(); length > 0; length = this.#readableBytes()) {
         const bytes = buffer.subarray(0, length)

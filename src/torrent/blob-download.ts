@@ -5,10 +5,10 @@ import type Wire from 'bittorrent-protocol'
 import type { Torrent } from 'webtorrent'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
-import type { PartialBlob } from '../store/blob-store.ts'
 import { BufferPool } from '../support/buffer-pool.ts'
 import type { TokenBucket } from '../support/token-bucket.ts'
 import { BadPieces } from './bad-pieces.ts'
+import type { PieceStore } from './block-source.ts'
 import { pieceHashOf } from './metainfo.ts'
 import { PieceAvailability } from './piece-availability.ts'
 import { PeerLink, type Culprit } from './peer-link.ts'
@@ -33,7 +33,7 @@ interface DownloadEvents {
 interface BlobDownloadOptions {
   readonly torrent: Torrent
   readonly record: TorrentRecord
-  readonly partial: PartialBlob
+  readonly partial: PieceStore
   /** pieces behind the first missing one that are fetched before all others */
   readonly window?: number
   readonly random?: () => number

@@ -12,6 +12,15 @@ export interface VerifiedBytes {
   hasPiece(index: number): boolean
 }
 
+/** Where the pieces of a download go, and from where they are given on. */
+export interface PieceStore extends VerifiedBytes {
+  readonly pieceCount: number
+  /** BEP 3 bit order; a live view */
+  readonly bitfield: Uint8Array
+  /** Keeps a verified piece. `bytes` are free again when this returns. @throws OperationError DISK_FULL … */
+  writePiece(index: number, bytes: Uint8Array): Promise<void>
+}
+
 interface Segment {
   readonly bytes: Promise<Buffer>
   /** who waits for it, or looks at it */

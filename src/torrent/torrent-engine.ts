@@ -6,14 +6,18 @@ import WebTorrent, { type Torrent } from 'webtorrent'
 import Peer from 'webtorrent/lib/peer.js'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
-import type { PartialBlob } from '../store/blob-store.ts'
 import { BufferPool } from '../support/buffer-pool.ts'
 import { deadline } from '../support/deadline.ts'
 import { tameHeap } from '../support/engine-flags.ts'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
-import { BlockSource, unusedChunkStore, type VerifiedBytes } from './block-source.ts'
+import {
+  BlockSource,
+  unusedChunkStore,
+  type PieceStore,
+  type VerifiedBytes,
+} from './block-source.ts'
 import { encodeTorrentFile } from './metainfo.ts'
 import { OriginOnce } from './origin-once.ts'
 import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
@@ -103,7 +107,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   readonly #downloadLimit: TokenBucket | undefined
   readonly #buffers = new BufferPool({ maxBytes: MAX_IDLE_BUFFER_BYTES })
   readonly #log: Log
-  readonly #banned = new Set<string>()
+  readonly #banned = new Map<string, number>()
   readonly #sweep: NodeJS.Timeout
 
   private constructor(options: TorrentEngineOptions, client: WebTorrent) {
@@ -148,7 +152,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
    * @param closeContent called when the torrent ends: the engine reads no more
    */
   async download(
-    { record, partial }: { record: TorrentRecord; partial: PartialBlob },
+    { record, partial }: { record: TorrentRecord; partial: PieceStore },
     { closeContent }: { closeContent: () => Promise<void> },
   ): Promise<TorrentDownload> {
     await (await this.#live.get(record.infoHash))?.close()
@@ -172,12 +176,17 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     }
   }
 
-  /** Cuts a peer off and takes it no more, by node id or by `host:port`. */
-  ban(peer: string): void {
-    this.#banned.add(peer)
+  /** Cuts a peer off and takes it no more until then, by node id or by `host:port`. */
+  ban(peer: string, untilMs: number = Number.POSITIVE_INFINITY): void {
+    this.#banned.set(peer, untilMs)
     for (const torrent of this.#torrents()) {
-      for (const wire of torrent.wires) if (this.#isBanned(torrent, wire)) wire.destroy()
+      for (const wire of torrent.wires) if (this.#isBannedWire(torrent, wire)) wire.destroy()
     }
+  }
+
+  /** @param peer a node id or `host:port` */
+  isBanned(peer: string, nowMs: number = Date.now()): boolean {
+    return (this.#banned.get(peer) ?? 0) > nowMs
   }
 
   /** Live torrents; held blobs that nobody asks for are not among them. */
@@ -229,7 +238,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   async #start(options: {
     record: TorrentRecord
     content: VerifiedBytes
-    partial?: PartialBlob
+    partial?: PieceStore
     close: () => Promise<void>
   }): Promise<LiveTorrent> {
     const { record, content, partial } = options
@@ -253,7 +262,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     return live
   }
 
-  #add(record: TorrentRecord, partial: PartialBlob | undefined): Torrent {
+  #add(record: TorrentRecord, partial: PieceStore | undefined): Torrent {
     const torrent = this.#client.add(encodeTorrentFile(record), {
       announce: [],
       preloadedStore: unusedChunkStore(record.pieceLength),
@@ -294,7 +303,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
         dd: this.#options.nodeId,
       })
       wire.on('extended', (kind: string) => {
-        if (kind === 'handshake' && this.#isBanned(torrent, wire)) wire.destroy()
+        if (kind === 'handshake' && this.#isBannedWire(torrent, wire)) wire.destroy()
       })
       this.#uploads.serve(wire, socket, blocks)
       if (isOurs(wire)) {
@@ -343,7 +352,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     const address = `${host}:${port}`
     const peers = torrent._peers
     if (torrent.destroyed || !peers || peers.has(address) || peers.size >= MAX_DIALED) return
-    if (this.#banned.has(address)) return
+    if (this.isBanned(address)) return
     if (torrent.wires.some((wire) => isAt(wire, host, port))) return
     const peer = Peer.createTCPOutgoingPeer(
       address,
@@ -379,12 +388,12 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     return (socket && this.#options.channel?.memberAt(socket)) ?? nodeIdOf(wire)
   }
 
-  #isBanned(torrent: Torrent, wire: Wire): boolean {
+  #isBannedWire(torrent: Torrent, wire: Wire): boolean {
     const endpoint = endpointOf(wire)
     const nodeId = this.#nodeIdOf(torrent, wire)
     return (
-      (nodeId !== undefined && this.#banned.has(nodeId)) ||
-      (endpoint !== undefined && this.#banned.has(`${endpoint.host}:${endpoint.port}`))
+      (nodeId !== undefined && this.isBanned(nodeId)) ||
+      (endpoint !== undefined && this.isBanned(`${endpoint.host}:${endpoint.port}`))
     )
   }
 
@@ -420,7 +429,7 @@ function makeOriginOnce(record: TorrentRecord): OriginOnce {
   })
 }
 
-function allPiecesTrusted(partial: PartialBlob): Uint8Array {
+function allPiecesTrusted(partial: PieceStore): Uint8Array {
   return Uint8Array.from(partial.bitfield)
 }
 

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 
 import type { Catalog } from '../catalog/catalog.ts'
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
+import type { RemoteDownload } from '../sandbox/remote-download.ts'
 import type { BlobStore, PartialBlob } from '../store/blob-store.ts'
 import { makeTorrent, pieceHashOf } from '../torrent/metainfo.ts'
 import { pieceLength } from '../torrent/piece-length.ts'
-import type { TorrentDownload } from '../torrent/torrent-engine.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
 import type { Holder } from './peer-finder.ts'
 import { RecentPieces } from './recent-pieces.ts'
@@ -36,7 +36,7 @@ export class BlobAssembly implements AsyncDisposable {
   #opening: Promise<PartialBlob> | undefined
   #partial: PartialBlob | undefined
   #recent: RecentPieces | undefined
-  #download: { progress: TorrentDownload['progress']; leave: () => Promise<void> } | undefined
+  #download: { download: RemoteDownload; leave: () => Promise<void> } | undefined
   #isCommitted = false
 
   constructor(options: BlobAssemblyOptions) {
@@ -82,21 +82,21 @@ export class BlobAssembly implements AsyncDisposable {
   }
 
   /**
-   * Peers fetch pieces too; the partial blob belongs to the torrent engine from now on.
+   * Peers bring pieces too from now on.
    * @param leave called at the end of the assembly
    */
-  join({ progress }: TorrentDownload, leave: () => Promise<void>): void {
+  join(download: RemoteDownload, leave: () => Promise<void>): void {
     const { transfer } = this
-    this.#download = { progress, leave }
+    this.#download = { download, leave }
     transfer.isShared = true
-    progress.on('piece', (_index, bytes) => transfer.onBytes('peers', bytes))
-    progress.once('complete', () => this.#complete.resolve())
+    download.on('piece', (_index, bytes) => transfer.onBytes('peers', bytes))
+    download.once('complete', () => this.#complete.resolve())
     // What upstream brought while the torrent was made ready.
     const pieces = this.#partial?.pieceCount ?? 0
     for (let index = 0; index < pieces; index += 1) {
-      if (this.#partial?.hasPiece(index)) progress.onForeignPiece(index)
+      if (this.#partial?.hasPiece(index)) download.onForeignPiece(index)
     }
-    if (progress.isComplete) this.#complete.resolve()
+    if (download.isComplete) this.#complete.resolve()
   }
 
   /** The lowest piece from `index` on that is not here; -1 where none is missing. */
@@ -120,7 +120,7 @@ export class BlobAssembly implements AsyncDisposable {
     if (this.transfer.readers > 0) this.#recent?.keep(index, bytes)
     this.#hashes.set(index, hash)
     this.transfer.onBytes('upstream', bytes.length)
-    this.#download?.progress.onForeignPiece(index)
+    this.#download?.download.onForeignPiece(index)
     if (!this.#download && this.nextMissing(0) === -1) this.#complete.resolve()
     return true
   }
@@ -141,12 +141,12 @@ export class BlobAssembly implements AsyncDisposable {
     this.transfer.onWait('proof', performance.now() - startedMs)
   }
 
-  /** Closes the partial blob unless the torrent engine goes on to serve it. What is here stays for the next time. */
+  /** Closes the partial blob. What is here stays for the next time. */
   async [Symbol.asyncDispose](): Promise<void> {
     const partial = await this.#opening?.catch(() => undefined)
     this.#recent?.clear()
-    if (this.#download) await this.#download.leave()
-    else await partial?.[Symbol.asyncDispose]()
+    await this.#download?.leave()
+    await partial?.[Symbol.asyncDispose]()
   }
 
   async #open(): Promise<PartialBlob> {

@@ -11,7 +11,6 @@ import type { BlobStore } from '../store/blob-store.ts'
 import { asDictionary, decodeBencode } from '../support/bencode.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { encodeInfo, hashPieces, makeTorrent, parseInfo } from '../torrent/metainfo.ts'
-import type { SeedContent } from '../torrent/torrent-engine.ts'
 
 /** The torrents of the blobs this node holds: kept, made where they were lost, handed over and checked. */
 export class BlobTorrents {
@@ -63,21 +62,11 @@ export class BlobTorrents {
     return torrent
   }
 
-  /** The blob behind an infohash, opened for peers. */
-  async open(infoHash: string): Promise<SeedContent | undefined> {
+  /** The blob behind an infohash, where it is whole, and its file. */
+  async locate(infoHash: string): Promise<{ record: TorrentRecord; path: string } | undefined> {
     const record = await this.#catalog.torrentByInfoHash(infoHash)
     if (!record || !(await this.#store.has(record.digest))) return undefined
-    const file = await this.#store.openFile(record.digest)
-    return {
-      record,
-      content: {
-        size: record.size,
-        hasPiece: () => true,
-        read: (offset, length) => file.read(offset, length),
-        readInto: (bytes, offset) => file.readInto(bytes, offset),
-      },
-      close: async () => file[Symbol.asyncDispose](),
-    }
+    return { record, path: this.#store.pathOf(record.digest) }
   }
 
   async #hash(digest: Digest): Promise<TorrentRecord | undefined> {

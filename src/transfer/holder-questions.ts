@@ -1,7 +1,7 @@
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { isOperationError, messageOf, OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { formatHostAndPort } from '../support/host-and-port.ts'
@@ -17,7 +17,7 @@ interface HolderQuestionsOptions {
   readonly finder: PeerFinder
   /** whether it is known that nobody is there to be asked */
   readonly isAlone: () => boolean
-  readonly client: PeerClient
+  readonly client: PeerQuestions
   /** whether content that a peer holds as private may be taken here: somebody who waits for it has the right */
   readonly mayTakePrivate: (transfer: BlobTransfer) => Promise<boolean>
   /** plain clients may have what no node says that it holds */

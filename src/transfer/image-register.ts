@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { ImageBlob, ImageRecord } from '../catalog/image-records.ts'
-import type { Discovery } from '../discovery/discovery.ts'
+import type { Rendezvous } from '../discovery/discovery.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import {
   isConfirmationDue,
@@ -29,7 +29,7 @@ interface ImageRegisterOptions {
   readonly swarmKeys: SwarmKeys
   readonly nodeName: string
   /** undefined while no node runs: announced at the next start */
-  readonly discovery?: Discovery
+  readonly discovery?: Rendezvous
   readonly isPublic: boolean
   readonly access: Pick<ContentAccess, 'isPrivate'>
 }

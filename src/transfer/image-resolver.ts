@@ -7,7 +7,7 @@ import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
@@ -26,7 +26,7 @@ interface ImageResolverOptions {
   readonly store: BlobStore
   readonly fetcher: BlobFetcher
   readonly finder: PeerFinder
-  readonly client: PeerClient
+  readonly client: PeerQuestions
   readonly register: ImageRegister
   readonly access: ContentAccess
   /** undefined where registries are not asked */

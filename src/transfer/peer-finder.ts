@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache'
 
-import type { Discovery, PeerAddress } from '../discovery/discovery.ts'
+import type { PeerAddress, Rendezvous } from '../discovery/discovery.ts'
 import { formatPeerAddress } from '../discovery/discovery.ts'
 import { isOperationError } from '../errors.ts'
 import type { RendezvousKey, RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
 import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
 import {
   MAX_DIGESTS_PER_QUESTION,
@@ -22,8 +22,8 @@ export interface Holder {
 }
 
 interface PeerFinderOptions {
-  readonly discovery: Discovery
-  readonly client: PeerClient
+  readonly discovery: Rendezvous
+  readonly client: PeerQuestions
   readonly directory: PeerDirectory
   readonly keys: RendezvousKeys
   readonly self: () => NodeHello
@@ -229,7 +229,7 @@ export class PeerFinder {
   }
 
   async #lookUp(
-    discovery: Discovery,
+    discovery: Rendezvous,
     key: RendezvousKey,
     { stop, found }: { stop: AbortSignal; found: AnswerQueue<KnownPeer> },
   ): Promise<void> {

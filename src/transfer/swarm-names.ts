@@ -6,7 +6,7 @@ import type { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { canonicalName, formatReference, type Reference } from '../oci/reference.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
 import { abortable } from '../support/deadline.ts'
 import { SingleFlight } from '../support/single-flight.ts'
@@ -17,7 +17,7 @@ import { addressOf, type PeerFinder } from './peer-finder.ts'
 interface SwarmNamesOptions {
   readonly catalog: Catalog
   readonly finder: Pick<PeerFinder, 'peersFor'>
-  readonly client: Pick<PeerClient, 'references'>
+  readonly client: Pick<PeerQuestions, 'references'>
   readonly register: Pick<ImageRegister, 'contradict' | 'nodeName'>
   /** whether upstream is asked what its names mean */
   readonly asksUpstream: boolean

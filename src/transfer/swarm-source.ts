@@ -1,18 +1,16 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
-import type { Discovery } from '../discovery/discovery.ts'
 import { messageOf, OperationError } from '../errors.ts'
 import { rendezvousAtInfoHash } from '../membership/rendezvous-key.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
-import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
+import { BAN_MS, type KnownPeer, type PeerDirectory } from '../peering/peer-directory.ts'
+import type { PeerSide } from '../sandbox/peer-side.ts'
+import type { Culprit } from '../sandbox/peer-side-protocol.ts'
+import type { RemoteDownload } from '../sandbox/remote-download.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import { formatHostAndPort } from '../support/host-and-port.ts'
 import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { endpointOf } from '../torrent/peer-exchange.ts'
-import type { Culprit } from '../torrent/peer-link.ts'
-import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
 import type { BlobAssembly } from './blob-assembly.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
 import { RejectedTorrents, type BlobTransfer } from './blob-transfer.ts'
@@ -36,11 +34,9 @@ interface SwarmSourceOptions {
   readonly store: BlobStore
   readonly catalog: Catalog
   readonly torrents: BlobTorrents
-  readonly engine: TorrentEngine
+  readonly peerSide: PeerSide
   readonly finder: PeerFinder
-  readonly client: PeerClient
   readonly directory: PeerDirectory
-  readonly discovery: Discovery
   /** infohashes are looked up on the DHT as well, where plain clients meet */
   readonly isPublic: boolean
   readonly access: Pick<ContentAccess, 'isPrivate' | 'mayTake'>
@@ -69,13 +65,14 @@ export class SwarmSource {
     this.#log = options.log ?? silentLog
     this.#questions = new HolderQuestions({
       ...options,
+      client: options.peerSide.questions,
       log: this.#log,
       isAlone: () => options.isAlone(),
       mayTakePrivate: (transfer) => this.#mayTakePrivate(transfer),
       isRejected: (torrent) => this.#rejected.has(torrent),
       ban: (peer, reason) => this.#ban(peer, reason),
     })
-    options.engine.on('received', ({ endpoint, nodeId, infoHash, bytes }) => {
+    options.peerSide.on('received', ({ endpoint, nodeId, infoHash, bytes }) => {
       const peer = nodeId === undefined ? undefined : options.directory.byId(nodeId)
       const address = endpoint ? formatHostAndPort(endpoint) : 'unknown'
       if (peer) peer.bytesFrom += bytes
@@ -160,19 +157,15 @@ export class SwarmSource {
     const { transfer, holders } = assembly
     const partial = await assembly.open()
     signal.throwIfAborted()
-    const closeContent = async () => partial[Symbol.asyncDispose]()
-    const download = await this.#options.engine.download(
-      { record: torrent, partial },
-      { closeContent },
-    )
+    const download = await this.#options.peerSide.download({ record: torrent, partial })
     this.#moving.set(torrent.infoHash, transfer)
     assembly.join(download, async () => {
       this.#moving.delete(torrent.infoHash)
-      if (assembly.isCommitted) return
-      this.#options.discovery.withdraw(rendezvousAtInfoHash(torrent.infoHash))
       await download[Symbol.asyncDispose]()
+      if (assembly.isCommitted) return
+      this.#options.peerSide.discovery.withdraw(rendezvousAtInfoHash(torrent.infoHash))
     })
-    download.progress.once('piece', () => void this.#announce(torrent))
+    download.once('piece', () => void this.#announce(torrent))
     for (const { peer } of holders) download.dial(addressOf(peer))
     await this.#untilComplete(transfer, { torrent, download, siblings, signal })
   }
@@ -187,9 +180,9 @@ export class SwarmSource {
 
   /** Its first piece is here: a plain magnet link finds this node from now on. */
   async #announce({ digest, infoHash }: TorrentRecord): Promise<void> {
-    const { discovery, isPublic, access } = this.#options
+    const { peerSide, isPublic, access } = this.#options
     if (!isPublic || (await access.isPrivate(digest))) return
-    discovery.announce(rendezvousAtInfoHash(infoHash))
+    peerSide.discovery.announce(rendezvousAtInfoHash(infoHash))
   }
 
   /** Pieces come in by themselves; this finds more peers, and gives up when nothing comes any more. */
@@ -197,23 +190,22 @@ export class SwarmSource {
     transfer: BlobTransfer,
     options: {
       torrent: TorrentRecord
-      download: TorrentDownload
+      download: RemoteDownload
       siblings: readonly Digest[]
       signal: AbortSignal
     },
   ): Promise<void> {
     const { torrent, download, siblings, signal } = options
-    const { progress } = download
-    if (progress.isComplete) return
+    if (download.isComplete) return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const stop = new AbortController()
     const anyStop = AbortSignal.any([signal, stop.signal])
-    progress.on('badPiece', (culprit, index) =>
+    download.on('badPiece', (culprit, index) =>
       this.#onBadPiece(culprit, { digest: transfer.digest, index }),
     )
-    progress.on('refused', (culprit) => this.#onRefused(culprit))
-    progress.once('complete', resolve)
-    progress.once('failed', reject)
+    download.on('refused', (culprit) => this.#onRefused(culprit))
+    download.once('complete', resolve)
+    download.once('failed', reject)
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
     const watch = setInterval(() => {
       const failure = stallOf(transfer, download)
@@ -232,7 +224,7 @@ export class SwarmSource {
     transfer: BlobTransfer,
     options: {
       torrent: TorrentRecord
-      download: TorrentDownload
+      download: RemoteDownload
       siblings: readonly Digest[]
       signal: AbortSignal
     },
@@ -262,7 +254,7 @@ export class SwarmSource {
       download,
       siblings,
       signal,
-    }: { download: TorrentDownload; siblings: readonly Digest[]; signal: AbortSignal },
+    }: { download: RemoteDownload; siblings: readonly Digest[]; signal: AbortSignal },
   ): Promise<void> {
     for await (const { peer } of this.#questions.holders(transfer, siblings, { signal }))
       download.dial(addressOf(peer))
@@ -270,12 +262,13 @@ export class SwarmSource {
 
   async #dialAtInfoHash(
     { infoHash }: TorrentRecord,
-    download: TorrentDownload,
+    download: RemoteDownload,
     signal: AbortSignal,
   ): Promise<void> {
-    for await (const peer of this.#options.discovery.findPeers(rendezvousAtInfoHash(infoHash), {
-      signal,
-    })) {
+    for await (const peer of this.#options.peerSide.discovery.findPeers(
+      rendezvousAtInfoHash(infoHash),
+      { signal },
+    )) {
       download.dial(peer)
     }
   }
@@ -299,45 +292,43 @@ export class SwarmSource {
       this.#ban(peer, 'offered pieces and did not give them')
   }
 
-  #peerBehind({ wire, nodeId }: Culprit): KnownPeer | undefined {
+  #peerBehind({ endpoint, nodeId }: Culprit): KnownPeer | undefined {
     const { directory } = this.#options
-    const endpoint = endpointOf(wire)
     if (nodeId !== undefined) return directory.byId(nodeId)
     return endpoint && directory.byAddress(endpoint.host, endpoint.port)
   }
 
   #onBadPiece(culprit: Culprit, { digest, index }: { digest: Digest; index: number }): void {
-    const { engine } = this.#options
-    const { wire, nodeId } = culprit
-    const endpoint = endpointOf(wire)
+    const { peerSide } = this.#options
+    const { endpoint, nodeId } = culprit
     const peer = this.#peerBehind(culprit)
     this.#log.warn(
-      { digest, piece: index, peer: peer?.nodeName ?? wire.remoteAddress },
+      { digest, piece: index, peer: peer?.nodeName ?? endpoint?.host },
       'a peer sent a wrong piece and is cut off',
     )
     if (peer) this.#ban(peer, 'sent a piece with wrong bytes')
-    if (nodeId !== undefined) engine.ban(nodeId)
-    if (endpoint) engine.ban(`${endpoint.host}:${endpoint.port}`)
-    wire.destroy()
+    const untilMs = Date.now() + BAN_MS
+    if (nodeId !== undefined) peerSide.ban(nodeId, untilMs)
+    if (endpoint) peerSide.ban(`${endpoint.host}:${endpoint.port}`, untilMs)
   }
 
   #ban(peer: KnownPeer, reason: string): void {
     peer.badPieces += 1
     this.#options.directory.ban(peer.nodeId, reason)
     this.#options.onBadPeer?.(peer)
-    this.#options.engine.ban(peer.nodeId)
-    this.#options.engine.ban(`${peer.host}:${peer.peerPort}`)
+    this.#options.peerSide.ban(peer.nodeId, peer.bannedUntilMs)
+    this.#options.peerSide.ban(`${peer.host}:${peer.peerPort}`, peer.bannedUntilMs)
   }
 }
 
-function stallOf(transfer: BlobTransfer, download: TorrentDownload): OperationError | undefined {
+function stallOf(transfer: BlobTransfer, download: RemoteDownload): OperationError | undefined {
   const silentMs = Date.now() - transfer.lastProgressAtMs
-  const limitMs = download.progress.usablePeers > 0 ? STALLED_MS : ALONE_MS
+  const limitMs = download.peers.usable > 0 ? STALLED_MS : ALONE_MS
   if (silentMs < limitMs) return undefined
-  const { missingPieces } = download.progress
+  const { missingPieces } = download
   return new OperationError(
     'TRANSFER_STALLED',
     `blob ${transfer.digest}: nothing came for ${Math.round(silentMs / 1000)} s, ${missingPieces} pieces are missing`,
-    { details: { missingPieces, connectedPeers: download.connectedPeers } },
+    { details: { missingPieces, connectedPeers: download.peers.total } },
   )
 }

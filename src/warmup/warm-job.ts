@@ -1,5 +1,5 @@
 import { isOperationError, messageOf, OperationError } from '../errors.ts'
-import type { PeerClient } from '../peering/peer-client.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
 import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { WarmReport } from '../peering/peer-messages.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
@@ -61,7 +61,11 @@ export async function runWarmJob(
 }
 
 /** A peer as a target. */
-export function peerTarget(peer: KnownPeer, request: WarmRequest, client: PeerClient): WarmTarget {
+export function peerTarget(
+  peer: KnownPeer,
+  request: WarmRequest,
+  client: PeerQuestions,
+): WarmTarget {
   const { nodeId, nodeName, host, peerPort } = peer
   return {
     nodeId,

@@ -1,11 +1,17 @@
 import { readFileSync } from 'node:fs'
 
+import { childrenOf } from '../src/testing/process-tree.ts'
+
 // proc(5): times in /proc/pid/stat count in ticks of 1/100 s on every Linux that matters.
 const TICKS_PER_SECOND = 100
 const SAMPLE_MS = 250
 
-/** Seconds that a process has spent on a processor so far, user and system. */
+/** Seconds that a process and those it has started have spent on a processor so far, user and system. */
 export function processorSeconds(pid: number): number {
+  return [pid, ...childrenOf(pid)].reduce((sum, each) => sum + secondsOf(each), 0)
+}
+
+function secondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND

@@ -1,7 +1,6 @@
 /** Who is in the same network but has not the key of the swarm gets nothing, learns nothing, breaks nothing. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -25,6 +24,7 @@ import {
   textSecret,
   type Secret,
 } from './testing/secrets-on-wire.ts'
+import { memoryOf } from './testing/process-tree.ts'
 import { tempDir } from './testing/temp-dir.ts'
 import { isTls } from './testing/tls-records.ts'
 
@@ -51,14 +51,14 @@ test('10,000 tries of an outsider, while a member pulls: no byte, no name, no ad
     `overheard ${order.clientStreams.length} streams, ${order.datagrams.length} datagrams`,
   )
 
-  const beforeBytes = await memoryOf(holder.pid)
+  const beforeBytes = memoryOf(holder.pid)
   await using capture = await startPacketCapture(network)
   const [report, long] = await Promise.all([
     runOutsider(network, { order, role: 'tries' }),
     pullOf(member, images.long),
   ])
   const seen = await capture.stop()
-  const growthBytes = (await memoryOf(holder.pid)) - beforeBytes
+  const growthBytes = memoryOf(holder.pid) - beforeBytes
   tellOf(t, report)
   t.diagnostic(`${report.ms} ms of tries, ${long.ms} ms of pull`)
   t.diagnostic(`memory: ${mib(beforeBytes)} MiB, then ${mib(growthBytes)} MiB more`)
@@ -288,10 +288,4 @@ function bytesIn(parts: readonly Buffer[]): number {
 
 function mib(bytes: number): string {
   return (bytes / MIB).toFixed(1)
-}
-
-/** Resident bytes of a process (proc(5), status, VmRSS). */
-async function memoryOf(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
 }

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -9,6 +8,7 @@ import { openFaultProxy } from './testing/fault-proxy.ts'
 import { mustRun } from './testing/lab/child.ts'
 import { startDdockerNode } from './testing/lab/ddocker-node.ts'
 import { openLayoutRegistry } from './testing/layout-registry.ts'
+import { peakMemoryOf } from './testing/process-tree.ts'
 import { wrongBlobs } from './testing/stored-blobs.ts'
 import { tempDir } from './testing/temp-dir.ts'
 import { writeLayout } from './testing/testnet.ts'
@@ -47,7 +47,7 @@ test('1000 clients ask for one cold blob at once: upstream sends it once, all ge
     timeoutMs: 300_000,
   })
   const { right, wrong, ms } = JSON.parse(ran.stdout) as CrowdReport
-  const peakBytes = await peakMemoryOf(node.pid)
+  const peakBytes = peakMemoryOf(node.pid)
   const asked = proxy.count({ method: 'GET', what: 'blob', reference: layer.digest })
   t.diagnostic(`${right} right in ${ms.toFixed(0)} ms, ${asked} GET upstream`)
   t.diagnostic(`at most ${(peakBytes / MIB).toFixed(0)} MiB of memory`)
@@ -56,9 +56,3 @@ test('1000 clients ask for one cold blob at once: upstream sends it once, all ge
   assert.ok(peakBytes < MAX_MEMORY_BYTES, `${peakBytes} bytes of memory`)
   assert.deepEqual(await wrongBlobs(node.dataDir), [])
 })
-
-/** The most memory that a process ever had, bytes (proc(5), status, VmHWM). */
-async function peakMemoryOf(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
-}

@@ -1,4 +1,4 @@
-import { isIPv4 } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
@@ -19,7 +19,7 @@ interface OpenDiscoveryOptions {
   /** plain BEP 5, as every BitTorrent client speaks it */
   readonly isPublic: boolean
   readonly settings: readonly DiscoverySetting[]
-  /** an IPv4 address to bind; all of them without it, and with `0.0.0.0` or `::` */
+  /** an address to bind; all of them without it, and with `0.0.0.0` or `::` */
   readonly host?: string | undefined
   /** the peer port: this number is bound for UDP, and announced for TCP */
   readonly port: number
@@ -29,6 +29,8 @@ interface OpenDiscoveryOptions {
   readonly onHeard?: (address: PeerAddress) => void
   readonly log?: Log
 }
+
+const LOOPBACK = '127.0.0.1'
 
 /** The well-known ways into mainline. */
 export const MAINLINE_ROUTERS: readonly PeerAddress[] = [
@@ -46,7 +48,10 @@ export const MAINLINE_ROUTERS: readonly PeerAddress[] = [
 export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Discovery> {
   const { swarmKeys, isPublic, settings, port, stateDir, log = silentLog } = options
   await using opened = new AsyncDisposableStack()
-  const host = isAnyAddress(options.host) ? undefined : options.host
+  const bound = isAnyAddress(options.host) ? undefined : options.host
+  const isIPv6Only = bound !== undefined && isIPv6(bound)
+  // The DHT is IPv4 only: where nobody is to come in by IPv4, it is for nobody.
+  const host = isIPv6Only ? LOOPBACK : bound
   const usesMainline = isPublic && settings.some(({ kind }) => kind === 'mainline')
   if (!isPublic && settings.some(({ kind }) => kind === 'mainline')) {
     log.debug({}, 'mainline does nothing yet in a closed swarm')
@@ -64,9 +69,11 @@ export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Disc
       ...(usesMainline ? { tuning: MAINLINE_TUNING } : {}),
     }),
   )
-  const lan = settings.some(({ kind }) => kind === 'lan')
-    ? opened.use(await openLan(dht, { ...options, host, log }))
-    : undefined
+  const wantsLan = settings.some(({ kind }) => kind === 'lan')
+  if (wantsLan && isIPv6Only)
+    log.warn({ host: bound }, 'found by static: and dns: only, as it listens on one IPv6 address')
+  const lan =
+    wantsLan && !isIPv6Only ? opened.use(await openLan(dht, { ...options, host, log })) : undefined
   return new CombinedDiscovery({ dht, lan, named: namedPeersOf(settings, log) }, opened.move())
 }
 

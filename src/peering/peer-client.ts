@@ -1,10 +1,17 @@
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import {
+  Agent,
+  request as httpRequest,
+  type ClientRequestArgs,
+  type IncomingMessage,
+} from 'node:http'
+import { connect } from 'node:net'
 
 import { OperationError, systemCodeOf } from '../errors.ts'
 import { proveRequest } from '../membership/request-proof.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { deadline } from '../support/deadline.ts'
+import { connectOptions, type SeveralHosts } from '../support/several-hosts.ts'
 import { readLines } from '../support/text-lines.ts'
 import {
   MAX_WHOLE_BLOB_BYTES,
@@ -21,9 +28,7 @@ import {
 import type { SecureChannel } from './secure-channel.ts'
 
 /** Where a peer takes connections. */
-interface Address {
-  readonly host: string
-  readonly port: number
+interface Address extends SeveralHosts {
   /** who has to be there, in a closed swarm */
   readonly nodeId?: string
 }
@@ -54,16 +59,25 @@ export class PeerClient implements Disposable {
   constructor(keys: SwarmKeys, channel?: SecureChannel) {
     this.#keys = keys
     this.#channel = channel
-    if (channel) this.#agent.createConnection = dialThrough(channel)
+    this.#agent.createConnection = channel ? dialThrough(channel) : dialPlainly
   }
 
-  /** @throws OperationError NODE_UNREACHABLE, REQUEST_UNPROVEN, MESSAGE_INVALID */
-  async hello(peer: Address, self: NodeHello, options?: AskOptions): Promise<NodeHello> {
+  /**
+   * @returns who is there, and the address of it that answered
+   * @throws OperationError NODE_UNREACHABLE, REQUEST_UNPROVEN, MESSAGE_INVALID
+   */
+  async hello(
+    peer: Address,
+    self: NodeHello,
+    options?: AskOptions,
+  ): Promise<NodeHello & { reachedAt?: string }> {
     const response = await this.#ask(peer, PEER_ROUTES.hello, self, options)
     if (!response) throw unreachable(peer, 'it does not say who it is')
     const member = this.#memberBehind(response)
+    const { remoteAddress } = response.socket
     const hello = parseHello(await readJson(response, peer))
-    if (member === undefined || member === hello.nodeId) return hello
+    if (member === undefined || member === hello.nodeId)
+      return { ...hello, ...(remoteAddress !== undefined && { reachedAt: remoteAddress }) }
     throw new OperationError(
       'MESSAGE_INVALID',
       `node at ${peer.host}:${peer.port}: it says that it is another one than it has proven to be`,
@@ -135,6 +149,12 @@ export class PeerClient implements Disposable {
     }
   }
 
+  /** Ends the connections to an address that nothing is asked over now. */
+  hangUp({ host, port }: Address): void {
+    const idle = this.#agent.freeSockets[this.#agent.getName({ host, port })] ?? []
+    for (const socket of idle) socket.destroy()
+  }
+
   [Symbol.dispose](): void {
     this.#agent.destroy()
   }
@@ -176,7 +196,7 @@ export class PeerClient implements Disposable {
   }
 
   async #send(
-    { host, port }: Address,
+    { host, port, otherHosts, nodeId }: Address,
     path: string,
     question: object,
     signal: AbortSignal,
@@ -184,7 +204,9 @@ export class PeerClient implements Disposable {
     const body = Buffer.from(JSON.stringify(question))
     const method = 'POST'
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const forWhoConnects = { otherHosts, nodeId }
     const request = httpRequest({
+      ...forWhoConnects,
       host,
       port,
       path,
@@ -211,8 +233,8 @@ export class PeerClient implements Disposable {
 
 /** Connections of an agent, each handed over when its other side has proven who it is. */
 export function dialThrough(channel: SecureChannel): Agent['createConnection'] {
-  return ({ host, port }, onConnected) => {
-    const address = { host: host ?? '', port: Number(port) }
+  return (options, onConnected) => {
+    const address = addressIn(options)
     const dial = () => {
       const socket = channel.dial(address, (error) => {
         if (error && channel.hasOtherKeyFor(address)) dial()
@@ -221,6 +243,20 @@ export function dialThrough(channel: SecureChannel): Agent['createConnection'] {
     }
     dial()
     return undefined
+  }
+}
+
+const dialPlainly: Agent['createConnection'] = (options) =>
+  connect({ ...connectOptions(addressIn(options)), keepAlive: true })
+
+/** An agent hands on what the request was made with. */
+function addressIn(options: ClientRequestArgs & Partial<Omit<Address, 'host' | 'port'>>): Address {
+  const { host, port, otherHosts = [], nodeId } = options
+  return {
+    host: host ?? '',
+    port: Number(port),
+    otherHosts,
+    ...(nodeId !== undefined && { nodeId }),
   }
 }
 

@@ -1,11 +1,14 @@
 import { LRUCache } from 'lru-cache'
 
+import { MAX_HOSTS } from '../support/several-hosts.ts'
 import type { NodeHello } from './peer-messages.ts'
 
 /** A node that has proven its membership, and what is remembered of it. */
 export interface KnownPeer extends NodeHello {
   /** where it was reached, or where it came from */
   readonly host: string
+  /** further addresses of it, the newest first */
+  readonly otherHosts: readonly string[]
   seenAtMs: number
   bytesFrom: number
   bytesTo: number
@@ -36,7 +39,10 @@ export class PeerDirectory {
     this.#ownId = ownId
   }
 
-  /** Notes that a node introduced itself from `host`. */
+  /**
+   * Notes that a node introduced itself from `host`. One that is known keeps the address that it was reached at
+   * while it answers there, and has one more.
+   */
   meet(hello: NodeHello, host: string, nowMs: number = Date.now()): KnownPeer {
     const known = this.#peers.get(hello.nodeId)
     const peer: KnownPeer = {
@@ -47,14 +53,23 @@ export class PeerDirectory {
       bannedUntilMs: 0,
       ...known,
       ...hello,
-      host: normaliseHost(host),
+      ...hostsOf(known, { host: normaliseHost(host), peerPort: hello.peerPort }),
       seenAtMs: nowMs,
       silentUntilMs: 0,
     }
     if (hello.nodeId === this.#ownId) return peer
     this.#peers.set(hello.nodeId, peer)
-    this.#idsByAddress.set(`${peer.host}:${peer.peerPort}`, hello.nodeId)
+    this.#idsByAddress.set(`${normaliseHost(host)}:${peer.peerPort}`, hello.nodeId)
     return peer
+  }
+
+  /** It answers there: at one of its addresses. */
+  prefer(nodeId: string, host: string): void {
+    const peer = this.#peers.get(nodeId)
+    const preferred = normaliseHost(host)
+    if (peer?.otherHosts.includes(preferred) !== true) return
+    const others = peer.otherHosts.filter((each) => each !== preferred)
+    Object.assign(peer, { host: preferred, otherHosts: [peer.host, ...others] })
   }
 
   byId(nodeId: string): KnownPeer | undefined {
@@ -100,11 +115,27 @@ export class PeerDirectory {
     return peer !== undefined && peer.bannedUntilMs > nowMs
   }
 
-  /** A node that did not answer: the next questions go to others. */
+  /** A node that did not answer, at no address: the next questions go to others. */
   onSilent(nodeId: string, nowMs: number = Date.now()): void {
     const peer = this.#peers.get(nodeId)
-    if (peer) peer.silentUntilMs = nowMs + SILENT_MS
+    if (!peer) return
+    peer.silentUntilMs = nowMs + SILENT_MS
+    // The last one has the most time.
+    const [next, ...others] = peer.otherHosts
+    if (next !== undefined) Object.assign(peer, { host: next, otherHosts: [...others, peer.host] })
   }
+}
+
+function hostsOf(
+  known: KnownPeer | undefined,
+  { host, peerPort }: { host: string; peerPort: number },
+): Pick<KnownPeer, 'host' | 'otherHosts'> {
+  if (known?.peerPort !== peerPort) return { host, otherHosts: [] }
+  const isAnswering = known.silentUntilMs === 0
+  const [preferred, newest] = isAnswering ? [known.host, host] : [host, known.host]
+  const others = new Set([newest, ...known.otherHosts])
+  others.delete(preferred)
+  return { host: preferred, otherHosts: [...others].slice(0, MAX_HOSTS - 1) }
 }
 
 /** `::ffff:10.0.0.1` is 10.0.0.1 on a dual-stack socket. */

@@ -30,7 +30,11 @@ test('a member asks and is answered', async () => {
   await using server = await startServer()
   using client = new PeerClient(keys)
   const peer = { host: '127.0.0.1', port: server.port }
-  assert.deepEqual(await client.hello(peer, self), { ...self, nodeName: 'beta' })
+  assert.deepEqual(await client.hello(peer, self), {
+    ...self,
+    nodeName: 'beta',
+    reachedAt: '127.0.0.1',
+  })
   assert.deepEqual(await client.have(peer, [digest]), [{ digest, size: 1, state: 'complete' }])
   assert.deepEqual(await client.references(peer, ['app:1']), [{ name: 'app:1' }])
   assert.equal((await client.metainfo(peer, digest))?.toString(), 'metainfo')

@@ -15,6 +15,7 @@ import { OperationError, systemCodeOf } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Admission } from '../membership/swarm-keys.ts'
+import { connectOptions, type SeveralHosts } from '../support/several-hosts.ts'
 import { introduce, meet } from './channel-identity.ts'
 import type { ChannelSecret, ChannelSecrets } from './channel-secret.ts'
 
@@ -29,9 +30,9 @@ interface SecureChannelOptions {
   readonly ticketKey?: (id: string) => Buffer | undefined
 }
 
-interface Address {
-  readonly host: string
-  readonly port: number
+interface Address extends SeveralHosts {
+  /** who is expected there: the address at which it answered last is tried first */
+  readonly nodeId?: string
 }
 
 /** Who is at the other end of an open connection, as it has proven. */
@@ -46,6 +47,7 @@ export interface ProvenMember {
 const REFUSED_MS = 5000
 const MAX_REFUSALS = 1000
 
+const MAX_REMEMBERED = 5000
 // From the first byte to both proofs; a busy machine needs milliseconds.
 const PROOF_MS = 5000
 
@@ -71,6 +73,8 @@ export class SecureChannel {
   readonly #context = createSecureContext(CONTEXT)
   readonly #members = new Map<Socket, ProvenMember>()
   readonly #guests = new WeakMap<Socket, string>()
+  /** by node id, for those with several addresses */
+  readonly #reached = new LRUCache<string, string>({ max: MAX_REMEMBERED })
   readonly #refusedAt = new LRUCache<string, ChannelSecret[]>({
     max: MAX_REFUSALS,
     ttl: REFUSED_MS,
@@ -113,12 +117,12 @@ export class SecureChannel {
    * `onReady`.
    * @param onReady called when the other side has proven the key, and who it is; with an error where it does not
    */
-  dial({ host, port }: Address, onReady: (error?: Error) => void): Socket {
-    const address = `${host}:${port}`
+  dial(peer: Address, onReady: (error?: Error) => void): Socket {
+    const address = `${peer.host}:${peer.port}`
     const secret = this.#secretFor(address)
+    const target = this.#bestFirst(peer)
     const socket = connect({
-      host,
-      port,
+      ...connectOptions(target),
       secureContext: this.#context,
       pskCallback: () => ({ identity: secret.makeName(), psk: secret.key }),
     })
@@ -142,10 +146,18 @@ export class SecureChannel {
       introduce(socket, 'client', this.#options.identity)
       this.#meet(socket, { other: 'server', swarmKey: secret.swarmKey }, (member) => {
         this.#remember(socket, member)
+        if (target.otherHosts.length > 0)
+          this.#reached.set(member.nodeId, socket.remoteAddress ?? '')
         settle()
       })
     })
     return socket
+  }
+
+  #bestFirst({ host, port, otherHosts = [], nodeId }: Address): Required<SeveralHosts> {
+    const reached = nodeId === undefined ? undefined : this.#reached.get(nodeId)
+    if (reached === undefined || !otherHosts.includes(reached)) return { host, port, otherHosts }
+    return { host: reached, port, otherHosts: [host, ...otherHosts] }
   }
 
   /** Whether a node that has just refused a connection may still take another key: the next `dial` is made with it. */

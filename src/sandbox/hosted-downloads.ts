@@ -1,8 +1,8 @@
 import { messageOf, systemCodeOf } from '../errors.ts'
 import { PieceFile } from '../store/piece-file.ts'
-import { endpointOf, type PeerEndpoint } from '../torrent/peer-exchange.ts'
+import { endpointOf } from '../torrent/peer-exchange.ts'
 import type { Culprit as WireCulprit } from '../torrent/peer-link.ts'
-import type { TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
+import type { DialedPeer, TorrentDownload, TorrentEngine } from '../torrent/torrent-engine.ts'
 import type { Culprit, DownloadOrder, NodeCalls } from './peer-side-protocol.ts'
 import type { TrafficCount } from './traffic-count.ts'
 
@@ -44,7 +44,7 @@ export class HostedDownloads implements Disposable {
     this.#report(id, download)
   }
 
-  dial(id: number, endpoint: PeerEndpoint): void {
+  dial(id: number, endpoint: DialedPeer): void {
     this.#downloads.get(id)?.download.dial(endpoint)
   }
 

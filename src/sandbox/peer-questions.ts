@@ -1,3 +1,5 @@
+import { isIP } from 'node:net'
+
 import { OperationError } from '../errors.ts'
 import type { PeerClient } from '../peering/peer-client.ts'
 import { parseHeldBlobs, parseHello, parseRecordList } from '../peering/peer-messages.ts'
@@ -6,7 +8,7 @@ import type { PeerSideCalls } from './peer-side-protocol.ts'
 /** Questions to peers; see {@link PeerClient}. */
 export type PeerQuestions = Pick<
   PeerClient,
-  'hello' | 'have' | 'references' | 'metainfo' | 'blob' | 'warm'
+  'hello' | 'hangUp' | 'have' | 'references' | 'metainfo' | 'blob' | 'warm'
 >
 
 type Ask = <Result>(
@@ -22,7 +24,14 @@ export function questionsOver(ask: Ask): PeerQuestions {
   return {
     async hello(peer, self, { signal, ...options } = {}) {
       const question = { peer, self, ...options }
-      return parseHello(await ask((calls) => calls.call('hello', question, { signal }), { signal }))
+      const hello = await ask((calls) => calls.call('hello', question, { signal }), { signal })
+      const { reachedAt } = hello
+      const isAddress = typeof reachedAt === 'string' && isIP(reachedAt) !== 0
+      return { ...parseHello(hello), ...(isAddress && { reachedAt }) }
+    },
+    hangUp({ host, port }) {
+      // One that has just ended has no connections left.
+      ask(async (calls) => calls.note('hangUp', { host, port }), {}).catch(() => {})
     },
     async have(peer, digests, { signal, ...options } = {}) {
       const question = { peer, digests, ...options }

@@ -200,6 +200,7 @@ export class PeerSideHost implements AsyncDisposable {
         ban: ({ peer, untilMs }) => this.#rooms?.engine.ban(peer, untilMs),
         tickets: (tickets) => this.#tickets.replace(tickets),
         swarmKeys: (state) => this.#told?.replace(state),
+        hangUp: (address) => this.#rooms?.client.hangUp(address),
         dial: ({ id, endpoint }) => this.#rooms?.downloads.dial(id, endpoint),
         foreignPiece: ({ id, index }) => this.#rooms?.downloads.onForeignPiece(id, index),
       },

@@ -10,6 +10,7 @@ import type { HeldBlob, NodeHello, WarmOrder, WarmReport } from '../peering/peer
 import type { RemoteCalls } from '../support/remote-calls.ts'
 import type { LogLine } from '../telemetry/log.ts'
 import type { PeerEndpoint } from '../torrent/peer-exchange.ts'
+import type { DialedPeer } from '../torrent/torrent-engine.ts'
 
 /** The node, as the peer side asks it. */
 export type NodeCalls = RemoteCalls<NodeInterface, PeerSideInterface>
@@ -37,7 +38,7 @@ export interface PeerSideSettings {
 
 /** Somebody to ask. */
 export interface Asked {
-  readonly peer: { readonly host: string; readonly port: number; readonly nodeId?: string }
+  readonly peer: DialedPeer
   readonly timeoutMs?: number
 }
 
@@ -76,7 +77,7 @@ export interface PeerSideStats extends DiscoveryStats {
 export interface PeerSideInterface {
   readonly calls: {
     open(settings: PeerSideSettings): { peerPort: number }
-    hello(question: Asked & { self: NodeHello }): NodeHello
+    hello(question: Asked & { self: NodeHello }): NodeHello & { reachedAt?: string }
     have(question: Asked & { digests: readonly Digest[] }): readonly HeldBlob[]
     references(question: Asked & { names: readonly string[] }): readonly unknown[]
     metainfo(question: Asked & { digest: Digest }): Uint8Array | undefined
@@ -97,7 +98,8 @@ export interface PeerSideInterface {
     ban(ban: { peer: string; untilMs: number }): void
     tickets(tickets: readonly OpenTicketKey[]): void
     swarmKeys(state: SwarmKeyState): void
-    dial(to: { id: number; endpoint: PeerEndpoint }): void
+    dial(to: { id: number; endpoint: DialedPeer }): void
+    hangUp(address: PeerAddress): void
     foreignPiece(piece: { id: number; index: number }): void
   }
 }

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
-import type { PeerEndpoint } from '../torrent/peer-exchange.ts'
+import type { DialedPeer } from '../torrent/torrent-engine.ts'
 import type { Culprit, DownloadOrder } from './peer-side-protocol.ts'
 
 interface DownloadEvents {
@@ -21,7 +21,7 @@ interface DownloadEvents {
 interface Orders {
   download(order: DownloadOrder): Promise<void>
   close(id: number): Promise<void>
-  dial(to: { id: number; endpoint: PeerEndpoint }): void
+  dial(to: { id: number; endpoint: DialedPeer }): void
   foreignPiece(piece: { id: number; index: number }): void
 }
 
@@ -38,7 +38,7 @@ export class RemoteDownload extends EventEmitter<DownloadEvents> implements Asyn
   readonly #record: TorrentRecord
   readonly #partial: PartialBlob
   readonly #orders: Orders
-  readonly #dialed = new Map<string, PeerEndpoint>()
+  readonly #dialed = new Map<string, DialedPeer>()
   /** 1: counted as here */
   readonly #isHere: Uint8Array
   #missing: number
@@ -81,7 +81,7 @@ export class RemoteDownload extends EventEmitter<DownloadEvents> implements Asyn
   }
 
   /** Connects to a peer unless it is connected or being connected. */
-  dial(endpoint: PeerEndpoint): void {
+  dial(endpoint: DialedPeer): void {
     if (this.#dialed.size < MAX_REMEMBERED)
       this.#dialed.set(`${endpoint.host} ${endpoint.port}`, endpoint)
     this.#orders.dial({ id: this.id, endpoint })

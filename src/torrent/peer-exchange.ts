@@ -1,7 +1,10 @@
+import { isIP, isIPv6 } from 'node:net'
+
 import bencode from 'bencode'
 import type Wire from 'bittorrent-protocol'
 
 import { asDictionary, decodeBencode } from '../support/bencode.ts'
+import { formatHostAndPort } from '../support/host-and-port.ts'
 
 /** Where a peer takes connections. */
 export interface PeerEndpoint {
@@ -79,13 +82,17 @@ export function endpointOf(wire: Wire): PeerEndpoint | undefined {
 function send(wire: Wire, peers: readonly PeerEndpoint[]): void {
   if (peers.length === 0 || wire.destroyed || wire.peerExtendedMapping[EXTENSION] === undefined)
     return
-  const addresses = peers.map(({ host, port }) => `${host}:${port}`)
+  const addresses = peers.map(formatHostAndPort)
   wire.extended(EXTENSION, bencode.encode({ a: addresses }))
 }
 
-/** A loopback address means something on the same host only. */
+/** A loopback address means something on the same host only, a link-local one to who said it. */
 function isUsefulTo(receiver: PeerEndpoint): (peer: PeerEndpoint) => boolean {
-  return ({ host }) => !isLoopback(host) || isLoopback(receiver.host)
+  return ({ host }) => !isLinkLocal(host) && (!isLoopback(host) || isLoopback(receiver.host))
+}
+
+function isLinkLocal(host: string): boolean {
+  return host.toLowerCase().startsWith('fe80:')
 }
 
 function isLoopback(host: string): boolean {
@@ -97,8 +104,10 @@ function parsePeers(payload: Uint8Array): PeerEndpoint[] {
   if (!Array.isArray(list)) return []
   return list.slice(0, MAX_PEERS_PER_MESSAGE).flatMap((entry) => {
     const text = entry instanceof Buffer && entry.length < 64 ? entry.toString() : ''
-    const [, host = '', port = ''] = /^([0-9a-fA-F.:]{2,45}):(\d{1,5})$/.exec(text) ?? []
-    return isPort(Number(port)) && host !== '' ? [{ host, port: Number(port) }] : []
+    const [, inBrackets, plain, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? []
+    const host = inBrackets !== undefined && isIPv6(inBrackets) ? inBrackets : (plain ?? '')
+    const isAddress = isIP(host) !== 0 && !host.includes('%')
+    return isAddress && isPort(Number(port)) ? [{ host, port: Number(port) }] : []
   })
 }
 

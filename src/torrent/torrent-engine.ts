@@ -9,6 +9,7 @@ import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { BufferPool } from '../support/buffer-pool.ts'
 import { deadline } from '../support/deadline.ts'
 import { tameHeap } from '../support/engine-flags.ts'
+import { connectOptions, type SeveralHosts } from '../support/several-hosts.ts'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
@@ -37,7 +38,7 @@ export interface SeedContent {
 /** How connections are made in a closed swarm, where each side proves who it is. */
 interface Channel {
   /** @param onReady called when bytes may be written; with an error where they never may */
-  dial(endpoint: PeerEndpoint, onReady: (error?: Error) => void): Socket
+  dial(peer: DialedPeer, onReady: (error?: Error) => void): Socket
   /** whether a peer that has just refused may take the next try */
   hasOtherKeyFor(endpoint: PeerEndpoint): boolean
   memberAt(socket: Socket): string | undefined
@@ -78,11 +79,17 @@ interface LiveTorrent {
   idleSinceMs: number
 }
 
+/** Whom to connect to. */
+export interface DialedPeer extends SeveralHosts {
+  /** who is there, where that is known */
+  readonly nodeId?: string
+}
+
 /** What a download gives its owner. */
 export interface TorrentDownload extends AsyncDisposable {
   readonly progress: BlobDownload
-  /** Connects to a peer unless it is connected or being connected. */
-  dial(endpoint: PeerEndpoint): void
+  /** Connects to a peer unless it is connected or being connected, under whichever of its addresses. */
+  dial(peer: DialedPeer): void
   readonly connectedPeers: number
 }
 
@@ -168,7 +175,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     if (!download) throw new TypeError('a download was started without one')
     return {
       progress: download,
-      dial: (endpoint) => this.#dial(live, endpoint),
+      dial: (peer) => this.#dial(live, peer),
       get connectedPeers() {
         return torrent.wires.length
       },
@@ -334,7 +341,10 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     wire.on('upload', report('sent'))
   }
 
-  /** One connection per pair, the one that the smaller peer id dialed; none to ourselves. */
+  /**
+   * One connection per pair, the one that the smaller peer id dialed, or the older of two that one side dialed; none
+   * to ourselves.
+   */
   #isWelcome(torrent: Torrent, wire: Wire): boolean {
     const own = this.#client.peerId
     if (wire.peerId === null || wire.peerId === own) return false
@@ -342,18 +352,21 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       (other) => other !== wire && !other.destroying && other.peerId === wire.peerId,
     )
     if (!twin) return true
+    if (twin.type === wire.type) return false
     const isKept = wire.type.endsWith('Outgoing') === own < wire.peerId
     if (isKept) twin.destroy()
     return isKept
   }
 
-  #dial(live: LiveTorrent, { host, port }: PeerEndpoint): void {
+  #dial(live: LiveTorrent, dialed: DialedPeer): void {
     const { torrent } = live
-    const address = `${host}:${port}`
+    const { host, port, otherHosts = [] } = dialed
+    const addresses = [host, ...otherHosts].map((each) => `${each}:${port}`)
+    const [address = ''] = addresses
     const peers = torrent._peers
-    if (torrent.destroyed || !peers || peers.has(address) || peers.size >= MAX_DIALED) return
-    if (this.isBanned(address)) return
-    if (torrent.wires.some((wire) => isAt(wire, host, port))) return
+    if (torrent.destroyed || !peers || peers.size >= MAX_DIALED) return
+    if (addresses.some((each) => peers.has(each) || this.isBanned(each))) return
+    if (torrent.wires.some((wire) => this.#isThere(torrent, wire, dialed))) return
     const peer = Peer.createTCPOutgoingPeer(
       address,
       torrent,
@@ -363,15 +376,16 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     )
     const { channel } = this.#options
     const dial = channel ? channel.dial.bind(channel) : dialPlainly
-    const socket = dial({ host, port }, (error) => {
+    const socket = dial(dialed, (error) => {
       clearTimeout(timer)
       if (!error) {
+        // the wire is to know which one it is
+        if (otherHosts.length > 0) peer.addr = `${socket.remoteAddress ?? host}:${port}`
         peer.onConnect()
         return
       }
       peer.destroy(error)
-      if (channel?.hasOtherKeyFor({ host, port }) === true)
-        setImmediate(() => this.#dial(live, { host, port }))
+      if (channel?.hasOtherKeyFor(dialed) === true) setImmediate(() => this.#dial(live, dialed))
     })
     peer.conn = socket
     torrent._registerPeer(peer)
@@ -380,6 +394,12 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       clearTimeout(timer)
       peer.destroy(error)
     })
+  }
+
+  #isThere(torrent: Torrent, wire: Wire, { host, port, nodeId }: DialedPeer): boolean {
+    const socket = socketOf(torrent, wire)
+    const proven = socket && this.#options.channel?.memberAt(socket)
+    return isAt(wire, host, port) || (proven !== undefined && proven === nodeId)
   }
 
   /** Who is behind a wire: what its connection has proven counts before what its handshake says. */
@@ -433,8 +453,8 @@ function allPiecesTrusted(partial: PieceStore): Uint8Array {
   return Uint8Array.from(partial.bitfield)
 }
 
-function dialPlainly({ host, port }: PeerEndpoint, onReady: (error?: Error) => void): Socket {
-  const socket = connect({ host, port, noDelay: true })
+function dialPlainly(peer: DialedPeer, onReady: (error?: Error) => void): Socket {
+  const socket = connect({ ...connectOptions(peer), noDelay: true })
   socket.once('connect', () => onReady())
   return socket
 }

@@ -88,7 +88,7 @@ declare module 'webtorrent/lib/peer.js' {
   class Peer extends EventEmitter {
     conn: Socket | null
     readonly wire: Wire | null
-    readonly addr: string | null
+    addr: string | null
     readonly destroyed: boolean
     onConnect(): void
     destroy(error?: Error): void

@@ -12,6 +12,7 @@ import {
   type HeldBlob,
   type NodeHello,
 } from '../peering/peer-messages.ts'
+import type { SeveralHosts } from '../support/several-hosts.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 
@@ -247,15 +248,28 @@ export class PeerFinder {
     await Promise.all(meetings)
   }
 
+  /** Who was known already is spoken with where it was: one connection is enough. */
+  #onMet(hello: NodeHello, address: PeerAddress): KnownPeer {
+    const { client, directory } = this.#options
+    const peer = directory.meet({ ...hello, peerPort: address.port }, address.host)
+    if (peer.host !== address.host) setImmediate(() => client.hangUp(address))
+    return peer
+  }
+
   async #sayHello(address: PeerAddress, key: string): Promise<KnownPeer | undefined> {
     const { client, directory, self } = this.#options
     try {
-      const hello = await client.hello(address, self(), { timeoutMs: 1500 })
+      const { reachedAt, ...hello } = await client.hello(address, self(), { timeoutMs: 1500 })
       if (hello.nodeId === self().nodeId) {
         this.#silent.set(key, true)
+        setImmediate(() => client.hangUp(address))
         return undefined
       }
-      return usable(directory.meet({ ...hello, peerPort: address.port }, address.host))
+      const peer = this.#onMet(hello, address)
+      // Only who was asked at several can answer at another.
+      if (reachedAt !== undefined && reachedAt !== address.host)
+        directory.prefer(hello.nodeId, reachedAt)
+      return usable(peer)
     } catch (error) {
       this.#silent.set(key, true)
       this.#log.debug({ peer: key, error: String(error) }, 'nobody of this swarm answers')
@@ -265,8 +279,9 @@ export class PeerFinder {
 }
 
 /** Where a known peer takes connections, and who is there. */
-export function addressOf({ host, peerPort, nodeId }: KnownPeer): PeerAddress & { nodeId: string } {
-  return { host, port: peerPort, nodeId }
+export function addressOf(peer: KnownPeer): SeveralHosts & { readonly nodeId: string } {
+  const { host, otherHosts, peerPort: port, nodeId } = peer
+  return { host, port, nodeId, ...(otherHosts.length > 0 && { otherHosts }) }
 }
 
 function usable(peer: KnownPeer): KnownPeer | undefined {

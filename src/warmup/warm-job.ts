@@ -4,6 +4,7 @@ import type { KnownPeer } from '../peering/peer-directory.ts'
 import type { WarmReport } from '../peering/peer-messages.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
 import { formatHostAndPort } from '../support/host-and-port.ts'
+import { addressOf } from '../transfer/peer-finder.ts'
 
 /** What a warm-up is to do. */
 export interface WarmRequest {
@@ -73,7 +74,7 @@ export function peerTarget(
     address: formatHostAndPort({ host, port: peerPort }),
     warm: (signal) =>
       client.warm(
-        { host, port: peerPort },
+        addressOf(peer),
         { nodeId, references: request.references, load: request.load, parallel: 3 },
         { signal },
       ),

@@ -17,6 +17,7 @@ const SCRIPT = `
 LAPTOP=$0
 mount --bind "$LAPTOP/lib" /var/lib
 mount --bind "$LAPTOP/resolv.conf" /etc/resolv.conf
+mount --bind "$LAPTOP/hosts" /etc/hosts
 mount -t tmpfs run /run
 [ -z "\${LAB_DOCKER_SOCKET:-}" ] || ln -s "$LAB_DOCKER_SOCKET" /run/docker.sock
 exec "$@"
@@ -39,16 +40,21 @@ export interface Laptop extends AsyncDisposable {
   serve(args: readonly string[]): Promise<LaptopNode>
 }
 
-/** @param options.dockerSocket of the engine that runs on it */
+/**
+ * @param options.dockerSocket of the engine that runs on it
+ * @param options.names addresses by name, for there is nobody else to ask
+ */
 export async function openLaptop(
   host: NetworkHost,
-  { dockerSocket }: { dockerSocket?: string } = {},
+  { dockerSocket, names = {} }: { dockerSocket?: string; names?: Record<string, string> } = {},
 ): Promise<Laptop> {
   await sweepLabDirectories()
   const directory = await openLabDirectory('laptop')
   for (const name of ['lib', 'home']) mkdirSync(join(directory.path, name))
   // RFC 5737: nobody has this address
   writeFileSync(join(directory.path, 'resolv.conf'), 'nameserver 192.0.2.53\n')
+  const known = Object.entries(names).map(([name, address]) => `${address} ${name}\n`)
+  writeFileSync(join(directory.path, 'hosts'), `127.0.0.1 localhost\n${known.join('')}`)
   const enter = ['unshare', '--mount', '--propagation', 'private']
   const prefix = [...host.prefix, ...enter, 'bash', '-euc', SCRIPT, directory.path]
   const env = {

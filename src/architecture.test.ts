@@ -28,7 +28,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'bittorrent-protocol': ['torrent'],
   'cli-progress': ['commands'],
   'cli-table3': ['commands'],
-  'ipaddr.js': ['upstream'],
+  'ipaddr.js': ['discovery', 'upstream'],
   'smol-toml': ['mirror'],
   tldts: ['upstream'],
   undici: ['upstream'],

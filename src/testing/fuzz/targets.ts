@@ -7,6 +7,7 @@ import {
   requestProofTarget,
 } from './membership-targets.ts'
 import { manifestTarget, referenceTarget } from './oci-targets.ts'
+import { meetingItemTarget } from './meeting-targets.ts'
 import { peerMessagesTarget } from './peering-targets.ts'
 import { infoTarget, metainfoTarget } from './torrent-targets.ts'
 import { openExtendedTarget, openHandshakeTarget, openMessagesTarget } from './wire-targets.ts'
@@ -16,6 +17,7 @@ export const TARGETS: Readonly<Record<string, () => FuzzTarget | Promise<FuzzTar
   datagram: datagramTarget,
   'sealed datagram': sealedTarget,
   'LAN message': lanTarget,
+  'meeting item': meetingItemTarget,
   handshake: openHandshakeTarget,
   'wire messages': openMessagesTarget,
   'extended messages': openExtendedTarget,

@@ -51,7 +51,37 @@ declare module 'bittorrent-dht' {
     a: { info_hash?: Buffer }
   }
 
+  /** What a node says to a question that it understood. */
+  export interface DhtAnswer {
+    /** the address that it was asked from (BEP 42) */
+    ip?: unknown
+    /** seq, v, k and sig are those of an item (BEP 44) */
+    r: { id: Buffer; token?: Buffer; seq?: number; v?: Buffer; k?: Buffer; sig?: Buffer }
+  }
+
+  interface DhtQuestion {
+    q: string
+    a: Record<string, Buffer | number>
+  }
+
   export interface DhtRpc {
+    readonly id: Buffer
+    /**
+     * Asks the nodes around `target`, nearer and nearer.
+     * @param visit sees each answer; false ends it with those that are under way
+     */
+    closest(
+      target: Buffer,
+      question: DhtQuestion,
+      visit: (answer: DhtAnswer, from: { address: string; port: number }) => boolean,
+      done: (error: Error | null, answerCount: number) => void,
+    ): void
+    /** @param done gets an error with a number as `code` from a node that refuses, or another if none answers */
+    query(
+      node: { host: string; port: number },
+      question: DhtQuestion,
+      done: (error: (Error & { code?: unknown }) | null) => void,
+    ): void
     /** into the routing table: whoever asked or answered */
     readonly _addNode: (node: DhtNode) => void
     response(to: DhtSource, query: DhtQuery, reply: DhtReply, nodes?: DhtNode[]): void

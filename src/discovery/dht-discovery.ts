@@ -25,6 +25,7 @@ import type { Discovery, DiscoveryStats, PeerAddress } from './discovery.ts'
 import { GuardedSocket, type GuardedSocketOptions } from './guarded-socket.ts'
 import { Lookups } from './lookups.ts'
 import { MAX_MEMBER_MESSAGE_BYTES } from './member-envelope.ts'
+import { DhtItems } from './mutable-items.ts'
 import { maxReplyBytes } from './reply-bound.ts'
 import type { SavedNodes } from './saved-nodes.ts'
 import { DatagramSeal } from './sealed-datagram.ts'
@@ -143,6 +144,15 @@ export class DhtDiscovery implements Discovery {
     if (!this.#closing.signal.aborted) this.#dht.addNode({ ...address })
   }
 
+  /**
+   * Items of this DHT (BEP 44).
+   * @param onSeenAs an answer has come, from whom, and what it says where we are (BEP 42)
+   */
+  items(onSeenAs: (voterHost: string, said: unknown) => void): DhtItems {
+    const { _rpc: rpc } = this.#dht
+    return new DhtItems({ rpc, ready: () => this.#ready(), onSeenAs })
+  }
+
   /** Resolves when every kept key was announced, or tried and put off. */
   async announced(): Promise<void> {
     await this.#announcer.idle()
@@ -183,12 +193,15 @@ export class DhtDiscovery implements Discovery {
 
   #makeLookups(): Lookups {
     return new Lookups({
-      ready: async () => {
-        if (!this.#isFilled) await this.#keeper.firstRound
-      },
+      ready: () => this.#ready(),
       lookUp: (key, signal) => this.#lookUp(key, signal),
       log: this.#log,
     })
+  }
+
+  /** There is somebody to ask, or nobody to wait for. */
+  async #ready(): Promise<void> {
+    if (!this.#isFilled) await this.#keeper.firstRound
   }
 
   #makeKeeper({ timeoutMs }: DhtTuning, savedNodes: PeerAddress[]): ContactKeeper {

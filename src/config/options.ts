@@ -156,7 +156,7 @@ export const OPTIONS: OptionTable = {
   discovery: {
     name: 'discovery',
     placeholder: '<list>',
-    help: 'how nodes find each other: lan, mainline, bootstrap:host:port, static:host:port, dns:name; or none',
+    help: 'how nodes find each other: lan, mainline, mainline:host:port, bootstrap:host:port, static:host:port, dns:name; or none',
     defaultText: 'lan,mainline',
     isList: true,
     defaultFor: () => ['lan', 'mainline'],

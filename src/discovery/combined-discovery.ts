@@ -2,6 +2,7 @@ import type { RendezvousKey } from '../membership/rendezvous-key.ts'
 import type { DhtDiscovery } from './dht-discovery.ts'
 import type { Discovery, DiscoveryStats, PeerAddress } from './discovery.ts'
 import type { LanDiscovery } from './lan-discovery.ts'
+import type { MainlineMeeting } from './mainline-meeting.ts'
 import { PeerChannel } from './peer-channel.ts'
 import type { StaticDiscovery } from './static-discovery.ts'
 
@@ -9,6 +10,7 @@ interface Parts {
   readonly dht: DhtDiscovery
   readonly named: StaticDiscovery
   readonly lan: LanDiscovery | undefined
+  readonly mainline?: MainlineMeeting | undefined
 }
 
 /** All ways of finding peers as one; every address comes once, from whoever has it first. */
@@ -35,13 +37,14 @@ export class CombinedDiscovery implements Discovery {
     key: RendezvousKey,
     options: { signal?: AbortSignal; limit?: number } = {},
   ): AsyncGenerator<PeerAddress> {
-    const { dht, named, lan } = this.#parts
+    const { dht, named, lan, mainline } = this.#parts
     if (this.#closed) return
     const channel = new PeerChannel()
     const done = new AbortController()
     const { signal } = done
     for (const address of lan?.peersAt(key) ?? []) channel.push(address)
     const sources = [named.findPeers({ signal }), dht.findPeers(key, { signal })]
+    if (mainline) sources.push(mainline.findPeers(key, { signal }))
     void Promise.allSettled(sources.map((source) => pump(source, channel))).then(() =>
       channel.end(),
     )
@@ -53,7 +56,8 @@ export class CombinedDiscovery implements Discovery {
   }
 
   stats(): DiscoveryStats {
-    return this.#parts.dht.stats()
+    const { dht, mainline } = this.#parts
+    return { ...dht.stats(), ...(mainline && { mainline: mainline.stats() }) }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -8,6 +8,8 @@ test('reads every kind of entry, from a list and from one text', () => {
   const list = [
     'lan',
     'mainline',
+    'mainline:router.example:6881',
+    'mainline:10.0.0.9:1',
     'bootstrap:node-1.example:7000',
     'static:10.0.0.7:6881',
     'static:[fd00::7]:6882',
@@ -17,6 +19,8 @@ test('reads every kind of entry, from a list and from one text', () => {
   const wanted = [
     { kind: 'lan' },
     { kind: 'mainline' },
+    { kind: 'mainline', router: { host: 'router.example', port: 6881 } },
+    { kind: 'mainline', router: { host: '10.0.0.9', port: 1 } },
     { kind: 'bootstrap', address: { host: 'node-1.example', port: 7000 } },
     { kind: 'static', address: { host: '10.0.0.7', port: 6881 } },
     { kind: 'static', address: { host: 'fd00::7', port: 6882 } },
@@ -37,6 +41,9 @@ for (const list of [
   'lan,',
   'lan:1',
   'LAN',
+  'mainline:',
+  'mainline:router.example',
+  'mainline:router.example:0',
   'tracker:http://x',
   'bootstrap',
   'bootstrap:',

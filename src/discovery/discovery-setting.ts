@@ -5,14 +5,16 @@ import type { PeerAddress } from './discovery.ts'
 
 /** One way in which a node finds others; the option `--discovery` is a list of them. */
 export type DiscoverySetting =
-  | { readonly kind: 'lan' | 'mainline' | 'none' }
+  | { readonly kind: 'lan' | 'none' }
+  /** by the well-known routers, or by this one */
+  | { readonly kind: 'mainline'; readonly router?: PeerAddress }
   | { readonly kind: 'bootstrap' | 'static'; readonly address: PeerAddress }
   | { readonly kind: 'dns'; readonly name: string; readonly port: number }
 
 const DEFAULT_PEER_PORT = 6881
 const MAX_SETTINGS = 256
 const WANTED =
-  'lan, mainline, none, bootstrap:host:port, static:host:port or dns:name[:port] (IPv6 in brackets)'
+  'lan, mainline, mainline:host:port, none, bootstrap:host:port, static:host:port or dns:name[:port] (IPv6 in brackets)'
 // RFC 1123, section 2.1; underscores because container networks use them in service names
 const HOST_LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i
 const MAX_HOST_LENGTH = 253
@@ -48,10 +50,15 @@ function parseSetting(word: string): DiscoverySetting {
   const rest = colon < 0 ? undefined : word.slice(colon + 1)
   switch (kind) {
     case 'lan':
-    case 'mainline':
     case 'none':
       if (rest === undefined) return { kind }
       break
+    case 'mainline': {
+      if (rest === undefined) return { kind }
+      const router = parseAddress(rest)
+      if (router) return { kind, router }
+      break
+    }
     case 'bootstrap':
     case 'static': {
       const address = parseAddress(rest ?? '')

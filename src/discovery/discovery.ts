@@ -39,4 +39,18 @@ export interface DiscoveryStats {
   readonly announcedKeys: number
   /** datagrams refused: not sealed by a member, said before, malformed, or too many */
   readonly refusedDatagrams: number
+  /** of a closed swarm whose members meet there */
+  readonly mainline?: MainlineStats
+}
+
+/** What this node knows of mainline, where the members of its swarm meet. */
+export interface MainlineStats {
+  /** nodes of mainline in the routing table */
+  readonly nodes: number
+  /** the address of this host as nodes of mainline see it */
+  readonly outerHost?: string
+  /** other members that the meeting item names */
+  readonly members: number
+  /** whether it names this node */
+  readonly isListed: boolean
 }

@@ -3,18 +3,22 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { test } from 'node:test'
 
+import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { tempDir } from '../testing/temp-dir.ts'
 import { CombinedDiscovery } from './combined-discovery.ts'
 import { collect, testKey, Testnet, testSwarmKeys, until } from '../testing/dht-testnet.ts'
-import type { Discovery } from './discovery.ts'
+import { PlainMainline } from '../testing/plain-mainline.ts'
+import { formatPeerAddress, type Discovery } from './discovery.ts'
 import { parseDiscovery } from './discovery-setting.ts'
 import { LanDiscovery } from './lan-discovery.ts'
-import { contactsOf, MAINLINE_ROUTERS, openDiscovery } from './open-discovery.ts'
+import { contactsOf, openDiscovery } from './open-discovery.ts'
+import { MAINLINE_ROUTERS, routersOf } from './open-mainline.ts'
 import { StaticDiscovery } from './static-discovery.ts'
 
 const swarmKeys = testSwarmKeys('open-discovery')
+const nodesKey = new RendezvousKeys(swarmKeys).nodes
 const key = testKey('image')
 
 interface Settings {
@@ -22,12 +26,14 @@ interface Settings {
   port: number
   stateDir: string
   swarmKeys?: SwarmKeys
+  nodeId?: string
 }
 
-async function open({ list, port, stateDir, ...keys }: Settings): Promise<Discovery> {
+async function open({ list, port, stateDir, ...others }: Settings): Promise<Discovery> {
   return await openDiscovery({
     swarmKeys,
-    ...keys,
+    nodeId: 'ab'.repeat(32),
+    ...others,
     isPublic: false,
     settings: parseDiscovery(list),
     host: '127.0.0.1',
@@ -70,6 +76,49 @@ test('while a swarm changes its key, a node of the new one meets a node that was
   assert.deepEqual(await collect(changed, key), [{ host: '127.0.0.1', port }])
 })
 
+test('members that know nothing of each other meet on mainline, where strangers see nothing of it', async () => {
+  await using dir = await tempDir()
+  await using mainline = await PlainMainline.open({ nodeCount: 20 })
+  const list = `mainline:${formatPeerAddress(mainline.router)}`
+  const [port, otherPort] = [await freePort(), await freePort()]
+  await using first = await open({ list, port, stateDir: `${dir.path}/1`, nodeId: '1'.repeat(64) })
+  first.announce(key)
+  await until(() => first.stats().mainline?.isListed === true)
+  await using second = await open({
+    list,
+    port: otherPort,
+    stateDir: `${dir.path}/2`,
+    nodeId: '2'.repeat(64),
+  })
+  // Whoever asks for the members right at the start is told as soon as mainline has answered.
+  const [found] = await collect(second, nodesKey, { limit: 1 })
+  assert.deepEqual(found, { host: '127.0.0.1', port })
+  await until(() => second.stats().dhtNodes === 1)
+  assert.deepEqual(await collect(second, key), [{ host: '127.0.0.1', port }])
+  await until(() => second.stats().mainline?.members === 1)
+
+  await using stranger = await open({
+    list,
+    port: 0,
+    stateDir: `${dir.path}/3`,
+    swarmKeys: testSwarmKeys('stranger'),
+    nodeId: '3'.repeat(64),
+  })
+  await until(() => stranger.stats().mainline?.isListed === true)
+  assert.equal(stranger.stats().mainline?.members, 0)
+  assert.ok(new Set(mainline.kept().map(({ v }) => v.length)).size === 1)
+})
+
+test('without mainline in the settings, and with a stand-in that is not there, nobody is asked or waited for', async () => {
+  await using dir = await tempDir()
+  await using none = await open({ list: 'none', port: 0, stateDir: `${dir.path}/1` })
+  assert.equal(none.stats().mainline, undefined)
+  const list = `mainline:127.0.0.1:${await freePort()}`
+  await using away = await open({ list, port: 0, stateDir: `${dir.path}/2` })
+  assert.deepEqual(away.stats().mainline, { nodes: 0, members: 0, isListed: false })
+  assert.deepEqual(await collect(away, key), [])
+})
+
 test('static peers come up at every key, once, also when the DHT finds them as well', async () => {
   await using dir = await tempDir()
   const port = await freePort()
@@ -109,7 +158,7 @@ test('a reader that leaves early, and a closed discovery, leave nothing running'
   assert.deepEqual(await collect(discovery, key), [])
 })
 
-test('public routers are asked only for mainline in the open swarm', () => {
+test('the DHT of the swarm starts from public routers only in the open swarm', () => {
   const all = parseDiscovery('lan,mainline,bootstrap:a:1,static:b:2,dns:c:3')
   const named = [
     { host: 'a', port: 1 },
@@ -120,6 +169,13 @@ test('public routers are asked only for mainline in the open swarm', () => {
   assert.deepEqual(contactsOf(all, { isPublic: true }), [...MAINLINE_ROUTERS, ...named])
   const rest = parseDiscovery('lan,bootstrap:a:1,static:b:2,dns:c:3')
   assert.deepEqual(contactsOf(rest, { isPublic: true }), named)
+  const own = parseDiscovery('mainline:d:4')
+  assert.deepEqual(contactsOf(own, { isPublic: true }), [{ host: 'd', port: 4 }])
+  assert.deepEqual(contactsOf(own, { isPublic: false }), [])
+  assert.deepEqual(routersOf(parseDiscovery('mainline:d:4,lan,mainline')), [
+    { host: 'd', port: 4 },
+    ...MAINLINE_ROUTERS,
+  ])
   assert.deepEqual(contactsOf(parseDiscovery('none'), { isPublic: true }), [])
 })
 
@@ -141,6 +197,7 @@ test('the open swarm on an own network asks nobody else', async () => {
     host: '127.0.0.1',
     port: 0,
     stateDir: dir.path,
+    nodeId: 'ab'.repeat(32),
   })
   assert.deepEqual(await collect(discovery, key), [])
   assert.equal(discovery.stats().dhtNodes, 0)

@@ -9,6 +9,7 @@ import { MAINLINE_TUNING } from './dht-tuning.ts'
 import type { Discovery, PeerAddress } from './discovery.ts'
 import type { DiscoverySetting } from './discovery-setting.ts'
 import { LanDiscovery } from './lan-discovery.ts'
+import { openMainline, routersOf } from './open-mainline.ts'
 import { SavedNodes } from './saved-nodes.ts'
 import { DatagramSeal } from './sealed-datagram.ts'
 import { StaticDiscovery } from './static-discovery.ts'
@@ -25,24 +26,19 @@ interface OpenDiscoveryOptions {
   readonly port: number
   /** where the nodes of the DHT are kept: `dht-nodes.json` */
   readonly stateDir: string
-  /** told of each node of the swarm that makes itself heard on the LAN, and was not heard lately */
+  /** of this node, 64 hex digits */
+  readonly nodeId: string
+  /** told of each node of the swarm that makes itself heard, on the LAN or on mainline, and was not heard lately */
   readonly onHeard?: (address: PeerAddress) => void
   readonly log?: Log
 }
 
 const LOOPBACK = '127.0.0.1'
 
-/** The well-known ways into mainline. */
-export const MAINLINE_ROUTERS: readonly PeerAddress[] = [
-  { host: 'router.bittorrent.com', port: 6881 },
-  { host: 'dht.transmissionbt.com', port: 6881 },
-  { host: 'dht.libtorrent.org', port: 25401 },
-]
-
 /**
  * Opens what `--discovery` says. The DHT answers in any case, also with `none`; nobody is asked who is
- * not named in the settings or was met through those. `mainline` works in the open swarm; in a closed
- * one it does nothing yet (the encrypted meeting item of BEP 44 comes later).
+ * not named in the settings or was met through those. `mainline` is the DHT of the open swarm; members of a
+ * closed one only meet there.
  * @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE
  */
 export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Discovery> {
@@ -52,10 +48,7 @@ export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Disc
   const isIPv6Only = bound !== undefined && isIPv6(bound)
   // The DHT is IPv4 only: where nobody is to come in by IPv4, it is for nobody.
   const host = isIPv6Only ? LOOPBACK : bound
-  const usesMainline = isPublic && settings.some(({ kind }) => kind === 'mainline')
-  if (!isPublic && settings.some(({ kind }) => kind === 'mainline')) {
-    log.debug({}, 'mainline does nothing yet in a closed swarm')
-  }
+  const routers = routersOf(settings)
   const asksNobody = settings.some(({ kind }) => kind === 'none')
   const dht = opened.use(
     await DhtDiscovery.open({
@@ -66,15 +59,20 @@ export async function openDiscovery(options: OpenDiscoveryOptions): Promise<Disc
       log,
       contacts: contactsOf(settings, { isPublic }),
       savedNodes: asksNobody ? undefined : new SavedNodes({ stateDir, swarmKeys }),
-      ...(usesMainline ? { tuning: MAINLINE_TUNING } : {}),
+      ...(isPublic && routers.length > 0 ? { tuning: MAINLINE_TUNING } : {}),
     }),
   )
   const wantsLan = settings.some(({ kind }) => kind === 'lan')
   if (wantsLan && isIPv6Only)
-    log.warn({ host: bound }, 'found by static: and dns: only, as it listens on one IPv6 address')
+    log.warn({ host: bound }, 'not found on the LAN, as it listens on one IPv6 address')
   const lan =
     wantsLan && !isIPv6Only ? opened.use(await openLan(dht, { ...options, host, log })) : undefined
-  return new CombinedDiscovery({ dht, lan, named: namedPeersOf(settings, log) }, opened.move())
+  const mainline =
+    isPublic || routers.length === 0
+      ? undefined
+      : opened.use(openMainline({ ...options, swarmDht: dht, routers, host: bound }))
+  const parts = { dht, lan, mainline, named: namedPeersOf(settings, log) }
+  return new CombinedDiscovery(parts, opened.move())
 }
 
 /** The nodes that the DHT starts from; hosts may be names. Pure. */
@@ -85,7 +83,7 @@ export function contactsOf(
   return settings.flatMap((setting) => {
     if ('address' in setting) return [setting.address]
     if (setting.kind === 'dns') return [{ host: setting.name, port: setting.port }]
-    return setting.kind === 'mainline' && isPublic ? MAINLINE_ROUTERS : []
+    return isPublic ? routersOf([setting]) : []
   })
 }
 

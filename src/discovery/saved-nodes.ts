@@ -13,15 +13,25 @@ const FILE_NAME = 'dht-nodes.json'
 const MAX_NODES = 200
 const MAX_FILE_BYTES = 64 * 1024
 
-/** The nodes of the routing table, kept so that a node finds back without its contacts: `<state-dir>/dht-nodes.json`. */
+/** The nodes of the routing table, kept so that a node finds back without its contacts: `<state-dir>/dht-nodes.json` for the swarm's. */
 export class SavedNodes {
   readonly #stateDir: string
   readonly #swarmKeys: SwarmKeys
+  readonly #fileName: string
 
   /** @param options.swarmKeys nodes of another swarm are of no use */
-  constructor({ stateDir, swarmKeys }: { stateDir: string; swarmKeys: SwarmKeys }) {
+  constructor({
+    stateDir,
+    swarmKeys,
+    fileName = FILE_NAME,
+  }: {
+    stateDir: string
+    swarmKeys: SwarmKeys
+    fileName?: string
+  }) {
     this.#stateDir = stateDir
     this.#swarmKeys = swarmKeys
+    this.#fileName = fileName
   }
 
   /** What was saved; nothing if there is no such file, or not one of ours. */
@@ -53,7 +63,7 @@ export class SavedNodes {
   }
 
   get #path(): string {
-    return join(this.#stateDir, FILE_NAME)
+    return join(this.#stateDir, this.#fileName)
   }
 }
 

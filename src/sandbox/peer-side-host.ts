@@ -90,6 +90,7 @@ export class PeerSideHost implements AsyncDisposable {
           host,
           port: bound,
           stateDir: settings.stateDir,
+          nodeId: nodeIdentityOf(settings.nodeKey).nodeId,
           onHeard: (address) => this.#node.note('heard', address),
           log,
         }),

@@ -1,4 +1,5 @@
 /** For tests: one node in a process of its own, driven by discovery.integration.test.ts. */
+import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 
 import { RendezvousKeys, rendezvousAtInfoHash } from '../membership/rendezvous-key.ts'
@@ -23,7 +24,8 @@ const options = JSON.parse(process.argv[2] ?? '{}') as Options
 const swarmKeys = new SwarmKeys(options.isPublic ? PUBLIC_SWARM_KEY : testSwarmKey('lan'))
 const nodesKey = new RendezvousKeys(swarmKeys).nodes
 const settings = parseDiscovery(options.discovery)
-await using discovery = await openDiscovery({ ...options, swarmKeys, settings })
+const nodeId = randomBytes(32).toString('hex')
+await using discovery = await openDiscovery({ ...options, swarmKeys, nodeId, settings })
 say('open')
 
 const stopping = new AbortController()

@@ -15,7 +15,7 @@ const LOG_CHARS = 8000
 
 /** How a node is started. What is left out is chosen so that the node stays on this machine. */
 export interface DdockerNodeOptions {
-  /** Explicit in every test, and never `mainline`: `bootstrap:10.77.1.1:6881`, `static:…`, `lan`. */
+  /** Explicit in every test, and never `mainline` by itself: `bootstrap:10.77.1.1:6881`, `static:…`, `lan`. */
   discovery: string
   /** The host it runs in; the machine's own network by default. */
   host?: NetworkHost
@@ -88,7 +88,7 @@ export interface DdockerNode extends AsyncDisposable {
 
 /** Starts a node and waits until it is ready. @throws Error with its output when it does not */
 export async function startDdockerNode(options: DdockerNodeOptions): Promise<DdockerNode> {
-  if (options.discovery.includes('mainline')) throw new TypeError('tests stay off mainline')
+  refuseRealMainline(options.discovery)
   await sweepLabDirectories()
   const node = new LabNode(options, await openLabDirectory('node'))
   try {
@@ -98,6 +98,13 @@ export async function startDdockerNode(options: DdockerNodeOptions): Promise<Ddo
     await node[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** A stand-in on this machine is none. */
+export function refuseRealMainline(discovery: string): void {
+  const words = discovery.split(',').filter((word) => word.startsWith('mainline'))
+  if (words.every((word) => /^mainline:(?:10|127)(?:\.\d+){3}:\d+$/.test(word))) return
+  throw new TypeError('tests stay off mainline')
 }
 
 class LabNode implements DdockerNode {

@@ -24,6 +24,11 @@ export interface NetworkOptions {
   hostCount: number
   /** Rate of every link in both directions as tc writes it, such as `50mbit`; unlimited by default. */
   rate?: string
+  /**
+   * The hosts are at different places: none hears the others, and the last one is the router by which they reach each
+   * other, and whatever addresses of the network it is given.
+   */
+  isRouted?: boolean
 }
 
 /** One host of a network. */
@@ -84,7 +89,7 @@ export async function sweepNetworks(): Promise<void> {
 async function buildNetwork(
   number: number,
   owner: string,
-  { hostCount, rate }: NetworkOptions,
+  { hostCount, rate, isRouted = false }: NetworkOptions,
 ): Promise<Network> {
   const gateway = gatewayAddress(number)
   const indexes = Array.from({ length: hostCount }, (_, index) => index + 1)
@@ -100,6 +105,7 @@ async function buildNetwork(
     await ip(hostCommands(number, index), namespaceName(number, owner, index))
     if (rate !== undefined) await shape(number, owner, index, rate)
   }
+  if (isRouted) await putApart(number, owner, indexes)
   return {
     gateway,
     hosts: indexes.map((index) => networkHost(number, owner, index)),
@@ -139,6 +145,28 @@ function hostCommands(number: number, index: number): string {
     // No default route: other addresses are unreachable at once, even on a machine that forwards.
     'route add 224.0.0.0/4 dev e0',
   ].join('\n')
+}
+
+/** Ports of a bridge that are isolated pass nothing on to each other, broadcast and multicast included. */
+async function putApart(number: number, owner: string, indexes: readonly number[]): Promise<void> {
+  const router = indexes.at(-1) ?? 0
+  const settings = ['ip_forward=1', 'conf.all.send_redirects=0', 'conf.e0.send_redirects=0']
+  for (const setting of settings) {
+    const inRouter = ['nsenter', `--net=/run/netns/${namespaceName(number, owner, router)}`, '--']
+    await mustRun('sysctl', ['-qw', `net.ipv4.${setting}`], { prefix: inRouter })
+  }
+  for (const index of indexes.slice(0, -1)) {
+    await ip(`link set ${linkName(number, index)} type bridge_slave isolated on`)
+    const own = hostAddress(number, index)
+    const commands = [
+      `addr del ${own}/24 dev e0`,
+      `addr add ${own}/32 dev e0`,
+      `route add ${hostAddress(number, router)}/32 dev e0`,
+      `route add ${networkAddress(number)} via ${hostAddress(number, router)}`,
+      'route add 224.0.0.0/4 dev e0',
+    ]
+    await ip(commands.join('\n'), namespaceName(number, owner, index))
+  }
 }
 
 async function shape(
@@ -227,4 +255,8 @@ function gatewayAddress(number: number): string {
 
 function hostAddress(number: number, index: number): string {
   return `10.77.${number}.${index}`
+}
+
+function networkAddress(number: number): string {
+  return `10.77.${number}.0/24`
 }

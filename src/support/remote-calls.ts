@@ -126,7 +126,10 @@ export class RemoteCalls<Theirs extends RemoteInterface, Ours extends RemoteInte
         },
       },
     )
-    const onAbort = () => change.resolve()
+    const onAbort = () => {
+      this.#cancel(id)
+      change.resolve()
+    }
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
       for (;;) {

@@ -32,6 +32,15 @@ const CODES = {
     hint: 'Put 64 hex digits into the key file, or remove it to have a new key made.',
     exitCode: 1,
   },
+  SWARM_KEY_OUTDATED: {
+    hint: 'Leave the node running: it gets the new key from members that knew it, or join it again with a new invite.',
+    exitCode: 1,
+    retryable: true,
+  },
+  NODE_UNKNOWN: {
+    hint: 'See `ddocker swarm members`, and give a name or id that only one of them has, or a whole id.',
+    exitCode: 1,
+  },
   IMAGE_UNKNOWN: {
     hint: 'Check the name with `ddocker ls` on the node that holds it, and that it is shared (`ddocker seed`).',
     exitCode: 1,

@@ -20,11 +20,12 @@ import {
 } from './node/image-operations.ts'
 import { keepConfirming } from './node/keep-confirming.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
+import { openKeyChanges } from './node/key-changes.ts'
 import { openPeerSide, type Answering } from './node/peer-side-of.ts'
 import { openPushBackend } from './node/push-backend.ts'
 import { RunningStatus } from './node/running-status.ts'
 import { NodeBackend } from './node/registry-backend.ts'
-import { swarmOperations } from './node/swarm-operations.ts'
+import { refuseKeyChanges, swarmOperations } from './node/swarm-operations.ts'
 import { openUpstreamOf } from './node/upstream-of.ts'
 import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
@@ -74,6 +75,8 @@ interface OpenOptions {
   readonly signal?: AbortSignal
   /** what talks to peers gets a process of its own; by default it is this one */
   readonly isolatesPeers?: boolean
+  /** how long after it is told of a swarm key this node begins to send with it */
+  readonly keySettleMs?: number
 }
 
 /**
@@ -84,16 +87,16 @@ interface OpenOptions {
  */
 export async function openNode(
   config: Config,
-  { log, signal, isolatesPeers = false }: OpenOptions,
+  { log, signal, isolatesPeers = false, keySettleMs }: OpenOptions,
 ): Promise<RunningNode> {
   signal?.throwIfAborted()
   await using rooms = new AsyncDisposableStack()
   const isPublic = config.swarm === 'public'
   const settings = parseDiscovery(config.discovery)
-  const { store, catalog, privateContent, identity, swarmKeys } = await openHoldings(config, {
-    log,
-    rooms,
-  })
+  const { store, catalog, privateContent, identity, swarmKeys, keyKeeper } = await openHoldings(
+    config,
+    { log, rooms, keySettleMs },
+  )
   const keys = new RendezvousKeys(swarmKeys)
   const torrents = new BlobTorrents({ store, catalog, swarmKeys })
   const metrics = new Metrics()
@@ -121,6 +124,7 @@ export async function openNode(
     version: VERSION,
     peerPort,
     ...(status.holds && { holds: status.holds }),
+    ...(keyKeeper && { keys: keyKeeper.mark }),
   })
 
   // Registries, and who may have what they gave.
@@ -190,6 +194,9 @@ export async function openNode(
     access,
     nodeName: config.nodeName,
   })
+  const keyParts = { peerSide, directory, finder, catalog, tickets, register, log }
+  const keyChanges =
+    keyKeeper && rooms.use(await openKeyChanges({ ...keyParts, keeper: keyKeeper }))
   const upstreamTags =
     upstream && new UpstreamTags({ upstream, access, freshness: config.tagFreshness })
   const resolver = new ImageResolver({
@@ -277,7 +284,9 @@ export async function openNode(
     peerPort,
     nodeId: identity.nodeId,
     nodeName: config.nodeName,
-    swarmId: swarmIdOf(swarmKeys.newest),
+    get swarmId() {
+      return swarmIdOf(swarmKeys.newest)
+    },
   }
   const offline = { store, catalog, seeder, torrents, doors }
   const operations: NodeOperations = {
@@ -298,6 +307,7 @@ export async function openNode(
       swarmKeys,
       isPublic ? undefined : { tickets, host: config.peerHost, peerPort },
     ),
+    ...(keyChanges?.operations ?? refuseKeyChanges()),
     explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),
     list: async () => ({ images: await status.images() }),
     status: () => status.status(),
@@ -306,7 +316,13 @@ export async function openNode(
   status.open({ ready, fetcher, engineImages })
   rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
   rooms.use(
-    keepMeeting({ finder, lan: peerSide, log, onLookedAround: () => (hasLookedAround = true) }),
+    keepMeeting({
+      finder,
+      lan: peerSide,
+      log,
+      onLookedAround: () => (hasLookedAround = true),
+      lastKnown: () => keyKeeper?.book.all().slice(0, 32) ?? [],
+    }),
   )
   rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
@@ -331,6 +347,7 @@ export async function openNode(
         return self()
       },
       warm: (order, signal) => obeyWarmOrder(order, { puller, engine: engineImages, self }, signal),
+      keys: async (question, nodeId) => keyChanges?.courier.answer(question, nodeId),
       join: async (ticketId) => ((await tickets.redeem(ticketId)) ? swarmKeys.newest : undefined),
       /** Plain clients ask by infohash: what is private is not here for them. */
       locate: async (infoHash) => {

@@ -258,6 +258,37 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
         load: async () => (await import('./members.ts')).members,
       },
       {
+        usage: 'rotate',
+        summary: 'give the swarm a new key, and hand it to its members',
+        description:
+          'All members that can be reached get it at once, over connections on which they prove who they are;\n' +
+          'the others when they come back. Nobody has to do anything, and pulls go on. Exit code 3 while some\n' +
+          'have not got it. The key in a --swarm-key-file is not replaced: put the new one there yourself.',
+        group: MEET,
+        flags: [
+          {
+            flags: '--overlap <duration>',
+            help: 'how long the old key, and invites with it, are good for; at most 30d',
+            defaultValue: '24h',
+          },
+        ],
+        examples: ['ddocker swarm rotate', 'ddocker swarm rotate --overlap 7d'],
+        nodeOptions: 'swarm',
+        load: async () => (await import('./swarm-keys.ts')).swarmRotate,
+      },
+      {
+        usage: 'revoke <node...>',
+        summary: 'shut members out: all others get a new key, the old one ends now',
+        description:
+          'Names a member as `ddocker swarm members` does, or by the beginning of its id. Its connections are\n' +
+          'closed, its names forgotten, open invites void. It keeps what it has seen. Members that are off get\n' +
+          'the new key when they come back and prove who they are. Exit code 3 while some have not got it.',
+        group: MEET,
+        examples: ['ddocker swarm revoke lost-laptop', 'ddocker swarm revoke 3fa9c81b'],
+        nodeOptions: 'swarm',
+        load: async () => (await import('./swarm-keys.ts')).swarmRevoke,
+      },
+      {
         usage: 'join <invite>',
         summary: 'join the swarm that the invite is from',
         group: MEET,

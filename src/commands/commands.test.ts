@@ -410,6 +410,8 @@ test('what works without a node opens the data directory itself, and closes it',
           torrent: () => Promise.resolve({ torrents: [] }),
           swarmId: () => Promise.resolve({ swarmId: 'from disk' }),
           swarmInvite: () => Promise.reject(new OperationError('SWARM_KEY_INVALID', 'no key')),
+          swarmRotate: refuse,
+          swarmRevoke: refuse,
         },
         [Symbol.asyncDispose]: () => {
           steps.push('close')

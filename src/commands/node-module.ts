@@ -25,7 +25,7 @@ export interface OfflineNode extends AsyncDisposable {
 
 export type OfflineOperations = Pick<
   NodeOperations,
-  'import' | 'torrent' | 'swarmId' | 'swarmInvite'
+  'import' | 'torrent' | 'swarmId' | 'swarmInvite' | 'swarmRotate' | 'swarmRevoke'
 >
 
 /** The composition root, as commands see it. */

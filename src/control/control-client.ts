@@ -53,6 +53,8 @@ export function connectNode(dataDir: string): RunningNodeOperations {
     peers: call('peers'),
     swarmId: call('swarmId'),
     swarmInvite: call('swarmInvite'),
+    swarmRotate: call('swarmRotate'),
+    swarmRevoke: call('swarmRevoke'),
     verify: call('verify'),
     gc: call('gc'),
   }

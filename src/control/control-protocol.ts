@@ -91,6 +91,27 @@ export interface InviteResult {
   readonly addresses?: readonly string[]
 }
 
+/** How a change of the swarm's key went: it counts at this node, and members are told. */
+export interface KeyChangeResult {
+  readonly swarmId: string
+  readonly previousSwarmId: string
+  /** how long the key before is taken from everybody */
+  readonly overlapMs: number
+  /** who is shut out */
+  readonly revoked: readonly { readonly nodeId: string; readonly nodeName?: string }[]
+  readonly reached: readonly ToldMember[]
+  /** they are told when they are met */
+  readonly notReached: readonly ToldMember[]
+}
+
+/** A member, and where it was last. */
+export interface ToldMember {
+  readonly nodeId: string
+  readonly nodeName: string
+  readonly host: string
+  readonly port: number
+}
+
 export interface SeedResult {
   readonly images: readonly {
     readonly reference: string
@@ -222,6 +243,10 @@ export interface NodeOperations {
   readonly peers: Operation<Nothing, { readonly peers: readonly object[] }>
   readonly swarmId: Operation<Nothing, { readonly swarmId: string }>
   readonly swarmInvite: Operation<InviteRequest, InviteResult>
+  /** gives the swarm another key; the one before is good for `overlapMs` more */
+  readonly swarmRotate: Operation<{ readonly overlapMs: number }, KeyChangeResult>
+  /** gives the swarm another key, and keeps it from these: names, or beginnings of node ids */
+  readonly swarmRevoke: Operation<{ readonly nodes: readonly string[] }, KeyChangeResult>
   readonly verify?: Operation<Nothing, object>
   readonly gc?: Operation<{ readonly dryRun: boolean }, object>
 }

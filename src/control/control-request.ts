@@ -1,6 +1,7 @@
 import { isAbsolute } from 'node:path'
 
 import { OperationError } from '../errors.ts'
+import { MAX_OVERLAP_MS } from '../membership/key-order.ts'
 import type { NodeOperations, OperationName } from './control-protocol.ts'
 
 export type RequestOf<Name extends OperationName> = Parameters<
@@ -45,6 +46,8 @@ const PARSERS: ParserTable = {
     ...(fields['once'] !== undefined && { once: switchOf(fields, 'once') }),
     ...(fields['addresses'] !== undefined && { addresses: textsOf(fields, 'addresses') }),
   }),
+  swarmRotate: (fields) => ({ overlapMs: overlapOf(fields) }),
+  swarmRevoke: (fields) => ({ nodes: textsOf(fields, 'nodes') }),
   verify: takesNothing,
   gc: (fields) => ({ dryRun: switchOf(fields, 'dryRun') }),
 }
@@ -114,6 +117,13 @@ function lifetimeOf(fields: Readonly<Record<string, unknown>>): number {
   const value = fields['lifetimeMs']
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 1 || value > MAX_LIFETIME_MS)
     throw refusal('lifetimeMs', `a whole number from 1 to ${MAX_LIFETIME_MS}`, value)
+  return value
+}
+
+function overlapOf(fields: Readonly<Record<string, unknown>>): number {
+  const value = fields['overlapMs']
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > MAX_OVERLAP_MS)
+    throw refusal('overlapMs', `a whole number from 0 to ${MAX_OVERLAP_MS}`, value)
   return value
 }
 

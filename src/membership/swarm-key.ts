@@ -18,6 +18,11 @@ export const PUBLIC_SWARM_KEY = createHash('sha256')
   .update('ddocker public swarm, format 1')
   .digest() as SwarmKey
 
+/** A key that nobody has. */
+export function makeSwarmKey(): SwarmKey {
+  return randomBytes(KEY_BYTES) as SwarmKey
+}
+
 /** Where a node keeps its key. */
 export function swarmKeyPath(dataDir: string): string {
   return join(dataDir, 'keys', 'swarm.key')
@@ -46,7 +51,7 @@ export async function openSwarmKey(dataDir: string): Promise<SwarmKey> {
   } catch (error) {
     if (!(error instanceof OperationError && systemCodeOf(error.cause) === 'ENOENT')) throw error
   }
-  const key = randomBytes(KEY_BYTES) as SwarmKey
+  const key = makeSwarmKey()
   await writeSwarmKey(path, key)
   return key
 }

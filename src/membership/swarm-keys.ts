@@ -74,6 +74,11 @@ export class SwarmKeys extends EventEmitter<{ change: [] }> {
     return [...accepted, ...others]
   }
 
+  /** What to vouch with to who has proven `shown`: that, for he may have no other; the newest where it has ended. */
+  vouchingFor(shown: SwarmKey): SwarmKey {
+    return this.#state.accepted.find((key) => key.equals(shown)) ?? this.newest
+  }
+
   get revoked(): ReadonlySet<string> {
     return this.#state.revoked
   }

@@ -94,6 +94,13 @@ export class TicketBook extends EventEmitter<{ change: [] }> {
     return true
   }
 
+  /** Honours none of them any more: whoever is shut out of the swarm may have one. */
+  async voidAll(): Promise<void> {
+    if (this.#open.size === 0) return
+    this.#open.clear()
+    await this.#write()
+  }
+
   async #write(): Promise<void> {
     this.emit('change')
     const write = this.#writes.then(() =>

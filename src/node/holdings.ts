@@ -5,12 +5,8 @@ import { PrivateContent } from '../catalog/private-content.ts'
 import type { Config } from '../config/options.ts'
 import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
 import { openNodeIdentity, type NodeIdentity } from '../membership/node-identity.ts'
-import {
-  openSwarmKey,
-  PUBLIC_SWARM_KEY,
-  readSwarmKey,
-  type SwarmKey,
-} from '../membership/swarm-key.ts'
+import { KeyKeeper } from '../membership/key-keeper.ts'
+import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { DiskBlobStore } from '../store/disk-blob-store.ts'
 import { diskError } from '../support/disk-error.ts'
@@ -25,11 +21,15 @@ export interface Holdings {
   readonly privateContent: PrivateContent
   readonly identity: NodeIdentity
   readonly swarmKeys: SwarmKeys
+  /** of a closed swarm */
+  readonly keyKeeper: KeyKeeper | undefined
 }
 
 interface OpenOptions {
   readonly log: Log
   readonly rooms: AsyncDisposableStack
+  /** how long after it is told of a key this node begins to send with it */
+  readonly keySettleMs?: number | undefined
 }
 
 /**
@@ -45,11 +45,13 @@ export async function openHoldings(config: Config, options: OpenOptions): Promis
   }
 }
 
-async function openAll(config: Config, { log, rooms }: OpenOptions): Promise<Holdings> {
+async function openAll(config: Config, options: OpenOptions): Promise<Holdings> {
+  const { log, rooms } = options
   const { dataDir } = config
   await makeDataDir(dataDir)
-  const swarmKeys = new SwarmKeys(await swarmKeyOf(config))
   const identity = await openNodeIdentity(dataDir)
+  const keyKeeper = await openKeyKeeper(config, identity, options)
+  const swarmKeys = keyKeeper?.keys ?? new SwarmKeys(PUBLIC_SWARM_KEY)
   const catalog = rooms.use(
     await Catalog.open({
       path: join(dataDir, 'catalog'),
@@ -61,7 +63,7 @@ async function openAll(config: Config, { log, rooms }: OpenOptions): Promise<Hol
   const store = rooms.use(await DiskBlobStore.open({ dataDir, log }))
   if (catalog.isFresh) await rebuildCatalog({ store, catalog, log })
   else if (catalog.wasCutOff) rebuildMeanwhile({ store, catalog, log }, rooms)
-  return { store, catalog, privateContent, identity, swarmKeys }
+  return { store, catalog, privateContent, identity, swarmKeys, keyKeeper }
 }
 
 /** After a kill the catalog may lack its last entries: they are looked for while the node serves. */
@@ -89,7 +91,12 @@ async function makeDataDir(dataDir: string): Promise<void> {
   }
 }
 
-function swarmKeyOf({ swarm, swarmKeyFile, dataDir }: Config): Promise<SwarmKey> {
-  if (swarm === 'public') return Promise.resolve(PUBLIC_SWARM_KEY)
-  return swarmKeyFile === undefined ? openSwarmKey(dataDir) : readSwarmKey(swarmKeyFile)
+async function openKeyKeeper(
+  { swarm, swarmKeyFile: keyFile, dataDir }: Config,
+  identity: NodeIdentity,
+  { log, rooms, keySettleMs }: OpenOptions,
+): Promise<KeyKeeper | undefined> {
+  if (swarm === 'public') return undefined
+  const settle = keySettleMs !== undefined && { settleMs: keySettleMs }
+  return rooms.use(await KeyKeeper.open({ dataDir, keyFile, identity, log, ...settle }))
 }

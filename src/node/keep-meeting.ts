@@ -18,6 +18,7 @@ interface Heard {
 /**
  * Says hello to the members that can be found, so that questions need no lookup first, and at once to those that
  * make themselves heard.
+ * @param options.lastKnown where members were once: tried while nobody else is found
  * @param options.onLookedAround told when it is known for the first time whether anybody is there
  */
 export function keepMeeting({
@@ -25,11 +26,13 @@ export function keepMeeting({
   lan,
   log,
   onLookedAround,
+  lastKnown = () => [],
 }: {
   finder: Pick<PeerFinder, 'members' | 'greet' | 'meet'>
   lan: Heard
   log: Log
   onLookedAround: () => void
+  lastKnown?: () => readonly PeerAddress[]
 }): Disposable {
   const stop = new AbortController()
   let round = 0
@@ -60,7 +63,12 @@ export function keepMeeting({
 
   async function meetAll(): Promise<void> {
     try {
-      for await (const peer of finder.members({ signal: stop.signal })) await finder.greet(peer)
+      let isAlone = true
+      for await (const peer of finder.members({ signal: stop.signal })) {
+        isAlone = false
+        await finder.greet(peer)
+      }
+      if (isAlone) await Promise.all(lastKnown().map((address) => finder.meet(address)))
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'meeting the members failed')
     }

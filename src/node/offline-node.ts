@@ -8,11 +8,15 @@ import { ImageRegister } from '../transfer/image-register.ts'
 import { ImageSeeder } from '../transfer/image-seeder.ts'
 import { openHoldings } from './holdings.ts'
 import { importOperation, torrentOperation } from './image-operations.ts'
-import { swarmOperations } from './swarm-operations.ts'
+import { keyOperations } from './key-changes.ts'
+import { refuseKeyChanges, swarmOperations } from './swarm-operations.ts'
 
 /** What works on a data directory while no node runs on it. */
 export interface OfflineNode extends AsyncDisposable {
-  readonly operations: Pick<NodeOperations, 'import' | 'torrent' | 'swarmId' | 'swarmInvite'>
+  readonly operations: Pick<
+    NodeOperations,
+    'import' | 'torrent' | 'swarmId' | 'swarmInvite' | 'swarmRotate' | 'swarmRevoke'
+  >
 }
 
 /**
@@ -21,10 +25,13 @@ export interface OfflineNode extends AsyncDisposable {
  */
 export async function openOffline(config: Config, { log }: { log: Log }): Promise<OfflineNode> {
   await using rooms = new AsyncDisposableStack()
-  const { store, catalog, privateContent, identity, swarmKeys } = await openHoldings(config, {
-    log,
-    rooms,
-  })
+  const { store, catalog, privateContent, identity, swarmKeys, keyKeeper } = await openHoldings(
+    config,
+    {
+      log,
+      rooms,
+    },
+  )
   const access = new ContentAccess({ catalog, privateContent, lifetimeMs: 0, log })
   const register = new ImageRegister({
     store,
@@ -51,6 +58,7 @@ export async function openOffline(config: Config, { log }: { log: Log }): Promis
       import: importOperation(offline),
       torrent: torrentOperation(offline),
       ...swarmOperations(swarmKeys),
+      ...(keyKeeper ? keyOperations(keyKeeper) : refuseKeyChanges()),
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }

@@ -29,6 +29,8 @@ export interface Answering {
   readonly answers: PeerAnswers
   hello(caller: NodeHello, address: string): NodeHello
   warm(order: WarmOrder, signal: AbortSignal): AsyncIterable<WarmReport>
+  /** @param nodeId who asks for orders of keys, as its connection has proven */
+  keys(question: unknown, nodeId: string | undefined): Promise<object | undefined>
   join(ticketId: string): Promise<SwarmKey | undefined>
   /** the blob behind an infohash, where strangers may have it */
   readonly locate: NodeAnswers['calls']['load']
@@ -82,9 +84,7 @@ function answersTo(answering: () => Answering | undefined, swarmKeys: SwarmKeys)
     if (!answers) throw new OperationError('NODE_UNREACHABLE', 'this node is starting')
     return answers
   }
-  // what is made from a key is kept by the buffer that it is here
-  const known = (swarmKey: SwarmKey | undefined) =>
-    swarmKey && swarmKeys.known.find((each) => each.equals(swarmKey))
+  const known = (swarmKey: SwarmKey | undefined) => swarmKey && swarmKeys.vouchingFor(swarmKey)
   return {
     calls: {
       hello: ({ caller, address }) => open().hello(parseHello(caller), address),
@@ -97,6 +97,7 @@ function answersTo(answering: () => Answering | undefined, swarmKeys: SwarmKeys)
         const blob = await open().answers.blob(parseDigestQuestion({ digest }))
         return blob && (await buffer(blob.content))
       },
+      keys: ({ question, nodeId }) => open().keys(question, nodeId),
       join: (ticketId) => open().join(ticketId),
       load: (infoHash, options) => open().locate(infoHash, options),
     },

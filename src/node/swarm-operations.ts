@@ -68,6 +68,17 @@ function ownAddresses(): string[] {
   return found.length > 0 ? found : ['127.0.0.1']
 }
 
+/** What is asked of a swarm whose key everybody has. */
+export function refuseKeyChanges(): Pick<NodeOperations, 'swarmRotate' | 'swarmRevoke'> {
+  const refuseChange = async (): Promise<never> => {
+    throw new OperationError(
+      'CONFIG_INVALID',
+      'swarm: wanted closed in order to change its key, found public, whose key everybody has',
+    )
+  }
+  return { swarmRotate: refuseChange, swarmRevoke: refuseChange }
+}
+
 function refuse(): never {
   throw new OperationError(
     'NODE_NOT_RUNNING',

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import {
   Agent,
   request as httpRequest,
@@ -20,6 +21,7 @@ import {
   parseRecordList,
   parseWarmReport,
   PEER_ROUTES,
+  STATUS_OUTDATED,
   type HeldBlob,
   type NodeHello,
   type WarmOrder,
@@ -44,8 +46,11 @@ const MAX_REPORT_SILENCE_MS = 60_000
 // a message of 2000 characters and a few numbers, in JSON
 const MAX_REPORT_CHARS = 64 * 1024
 
-/** Asks peers; every question carries a fresh proof, every answer is bounded and parsed. */
-export class PeerClient implements Disposable {
+/**
+ * Asks peers; every question carries a fresh proof, every answer is bounded and parsed. Tells of those who say that the
+ * swarm has a newer key.
+ */
+export class PeerClient extends EventEmitter<{ outdated: [Address] }> implements Disposable {
   readonly #keys: SwarmKeys
   readonly #channel: SecureChannel | undefined
   readonly #agent = new Agent({
@@ -57,6 +62,7 @@ export class PeerClient implements Disposable {
 
   /** @param channel to members of a closed swarm; without it questions go out in the open */
   constructor(keys: SwarmKeys, channel?: SecureChannel) {
+    super()
     this.#keys = keys
     this.#channel = channel
     this.#agent.createConnection = channel ? dialThrough(channel) : dialPlainly
@@ -122,6 +128,11 @@ export class PeerClient implements Disposable {
     return response && bounded(response, maxBytes)
   }
 
+  /** Orders of new keys as they came, each yet to be proven. @throws as {@link hello} */
+  async keys(peer: Address, question: object, options?: AskOptions): Promise<unknown> {
+    return this.#askJson(peer, PEER_ROUTES.keys, question, options)
+  }
+
   /** Orders a warm-up and follows it; a minute of silence is a failure. @throws as {@link hello} */
   async *warm(
     peer: Address,
@@ -183,6 +194,7 @@ export class PeerClient implements Disposable {
       signal?.throwIfAborted()
       throw translate(error, peer)
     }
+    if (response.statusCode === STATUS_OUTDATED) this.emit('outdated', peer)
     const member = this.#memberBehind(response)
     if (peer.nodeId === undefined || member === undefined || member === peer.nodeId)
       return accept(response, `${peer.host}:${peer.port}`)
@@ -266,6 +278,12 @@ function accept(response: IncomingMessage, peer: string): IncomingMessage | unde
   if (response.statusCode === 404) return undefined
   if (response.statusCode === 403) {
     throw new OperationError('REQUEST_UNPROVEN', `${peer} did not take the proof of this node`)
+  }
+  if (response.statusCode === STATUS_OUTDATED) {
+    throw new OperationError(
+      'SWARM_KEY_OUTDATED',
+      `${peer}: the swarm has a newer key than this node`,
+    )
   }
   throw new OperationError('MESSAGE_INVALID', `${peer} answered with status ${response.statusCode}`)
 }

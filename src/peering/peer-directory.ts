@@ -1,3 +1,5 @@
+import { EventEmitter } from 'node:events'
+
 import { LRUCache } from 'lru-cache'
 
 import { MAX_HOSTS } from '../support/several-hosts.ts'
@@ -30,12 +32,13 @@ const MAX_STRIKES = 3
 const GONE_MS = 3600e3
 
 /** The nodes this one knows, by id; who misbehaved is remembered and left out. */
-export class PeerDirectory {
+export class PeerDirectory extends EventEmitter<{ met: [KnownPeer] }> {
   readonly #peers = new LRUCache<string, KnownPeer>({ max: MAX_PEERS })
   readonly #idsByAddress = new LRUCache<string, string>({ max: 2 * MAX_PEERS })
   readonly #ownId: string
 
   constructor(ownId: string) {
+    super()
     this.#ownId = ownId
   }
 
@@ -60,6 +63,7 @@ export class PeerDirectory {
     if (hello.nodeId === this.#ownId) return peer
     this.#peers.set(hello.nodeId, peer)
     this.#idsByAddress.set(`${normaliseHost(host)}:${peer.peerPort}`, hello.nodeId)
+    this.emit('met', peer)
     return peer
   }
 
@@ -101,6 +105,11 @@ export class PeerDirectory {
     if (!peer) return
     peer.bannedUntilMs = nowMs + BAN_MS
     peer.banReason = reason
+  }
+
+  /** As if it had never been met. */
+  forget(nodeId: string): void {
+    this.#peers.delete(nodeId)
   }
 
   /** @returns whether it is one too many */

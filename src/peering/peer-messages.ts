@@ -12,6 +12,7 @@ import { isDigest, type Digest } from '../oci/digest.ts'
  *   /dd/1/metainfo    the torrent of this digest        { digest } → bencode { r: record, i: info dictionary }
  *   /dd/1/blob        a small blob in one answer        { digest } → its bytes
  *   /dd/1/warm        pull these images                 WarmOrder → one WarmReport a line
+ *   /dd/1/keys        orders of new swarm keys          { orders, mark } → { orders, mark }; also to who has an old key only
  *   /dd/1/join        let me in                         {} → { swarmKey }, to guests with a ticket and nobody else
  */
 export const PEER_ROUTES = {
@@ -21,8 +22,12 @@ export const PEER_ROUTES = {
   metainfo: '/dd/1/metainfo',
   blob: '/dd/1/blob',
   warm: '/dd/1/warm',
+  keys: '/dd/1/keys',
   join: '/dd/1/join',
 } as const
+
+/** The answer to who has proven an old key: ask for the new one, then again. */
+export const STATUS_OUTDATED = 409
 
 export const MAX_DIGESTS_PER_QUESTION = 256
 export const MAX_NAMES_PER_QUESTION = 64
@@ -41,6 +46,8 @@ export interface NodeHello {
   readonly peerPort: number
   /** whole blobs in its store, and their bytes; once they are counted */
   readonly holds?: { readonly blobs: number; readonly bytes: number }
+  /** a name for what it knows of the keys of its swarm, 16 hex digits */
+  readonly keys?: string
 }
 
 /** A blob that a node has, or has begun to have. */
@@ -77,7 +84,7 @@ export interface WarmReport {
 
 /** @throws OperationError MESSAGE_INVALID */
 export function parseHello(value: unknown): NodeHello {
-  const { nodeId, nodeName, version, peerPort, holds } = fieldsOf(value, 'hello')
+  const { nodeId, nodeName, version, peerPort, holds, keys } = fieldsOf(value, 'hello')
   if (!isNodeId(nodeId)) throw invalid('hello: nodeId')
   if (
     typeof peerPort !== 'number' ||
@@ -93,7 +100,14 @@ export function parseHello(value: unknown): NodeHello {
     version: parseText(version, 'hello: version', 64),
     peerPort,
     ...(holds !== undefined && { holds: parseHolds(holds) }),
+    ...(keys !== undefined && { keys: parseKeyMark(keys) }),
   }
+}
+
+/** @throws OperationError MESSAGE_INVALID */
+export function parseKeyMark(value: unknown): string {
+  if (typeof value !== 'string' || !/^[0-9a-f]{16}$/.test(value)) throw invalid('a mark of keys')
+  return value
 }
 
 function parseHolds(value: unknown): { blobs: number; bytes: number } {

@@ -21,6 +21,7 @@ import {
   parseNames,
   parseWarmOrder,
   PEER_ROUTES,
+  STATUS_OUTDATED,
   type HeldBlob,
   type NodeHello,
   type WarmOrder,
@@ -38,6 +39,8 @@ export interface PeerHandlers {
   metainfo(digest: Digest, swarmKey?: SwarmKey): Promise<Uint8Array | undefined>
   blob(digest: Digest): Promise<{ size: number; content: Readable } | undefined>
   warm(order: WarmOrder, options: { signal: AbortSignal }): AsyncIterable<WarmReport>
+  /** @param nodeId who asks, and may be off the newest key; undefined where nobody proves it */
+  keys(question: unknown, nodeId: string | undefined): Promise<object | undefined>
   /** the swarm key for who has this ticket, where it is honoured */
   join(ticketId: string): Promise<SwarmKey | undefined>
   /** takes over a socket on which BitTorrent begins; nothing was read from it */
@@ -156,8 +159,10 @@ export class PeerServer implements AsyncDisposable {
       return
     }
     socket.unshift(first)
-    const isGuest = this.#options.channel?.guestAt(socket) !== undefined
-    if (first[0] !== BITTORRENT_FIRST_BYTE || isGuest) {
+    const { channel } = this.#options
+    const mayOnlyAsk =
+      channel?.guestAt(socket) !== undefined || channel?.isOutdated(socket) === true
+    if (first[0] !== BITTORRENT_FIRST_BYTE || mayOnlyAsk) {
       this.#http.emit('connection', socket)
       return
     }
@@ -173,6 +178,9 @@ export class PeerServer implements AsyncDisposable {
     response.once('close', () =>
       gone.abort(new OperationError('INTERRUPTED', 'the peer went away')),
     )
+    // With the key that it gets it has to come again: what was proven with an old one stays so.
+    if (this.#options.channel?.isOutdated(request.socket) === true)
+      response.setHeader('Connection', 'close')
     try {
       const answer = await this.#answer(request, gone.signal)
       await send(response, answer)
@@ -189,6 +197,7 @@ export class PeerServer implements AsyncDisposable {
     this.#options.verifier.verify({ method, path: url, body }, request.headers.authorization)
     const question: unknown = body.length === 0 ? {} : JSON.parse(body.toString())
     const { handlers, channel } = this.#options
+    if (channel?.isOutdated(request.socket) === true && url !== PEER_ROUTES.keys) throw outdated()
     const swarmKey = channel?.keyAt(request.socket)
     switch (url) {
       case PEER_ROUTES.hello: {
@@ -209,6 +218,10 @@ export class PeerServer implements AsyncDisposable {
         return (
           blob && { contentType: 'application/octet-stream', body: blob.content, size: blob.size }
         )
+      }
+      case PEER_ROUTES.keys: {
+        const answer = await handlers.keys(question, channel?.memberAt(request.socket))
+        return answer && jsonAnswer(answer)
       }
       case PEER_ROUTES.warm: {
         const reports = handlers.warm(parseWarmOrder(question), { signal })
@@ -239,6 +252,7 @@ export class PeerServer implements AsyncDisposable {
 
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
     const isStranger = isOperationError(error, 'REQUEST_UNPROVEN')
+    const isOutdated = isOperationError(error, 'SWARM_KEY_OUTDATED')
     this.#log.debug(
       { peer: request.socket.remoteAddress, path: request.url, error: String(error) },
       'refused a request between nodes',
@@ -247,9 +261,16 @@ export class PeerServer implements AsyncDisposable {
       response.destroy()
       return
     }
-    response.statusCode = isStranger ? 403 : 400
+    response.statusCode = isStranger ? 403 : isOutdated ? STATUS_OUTDATED : 400
     response.end()
   }
+}
+
+function outdated(): OperationError {
+  return new OperationError(
+    'SWARM_KEY_OUTDATED',
+    'request between nodes: it is proven with a key that the swarm has changed since',
+  )
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {

@@ -246,6 +246,7 @@ function startServer(
       yield { ...report, state: 'moving' as const }
       yield { ...report, state: 'done' as const }
     },
+    keys: async (question) => ({ question }),
     join: async () => undefined,
     bitTorrent: (socket) => void socket.destroy(),
     ...changes,

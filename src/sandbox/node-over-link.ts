@@ -15,6 +15,7 @@ export function handlersOver(node: NodeCalls): Omit<PeerHandlers, 'bitTorrent'> 
       return bytes && { size: bytes.length, content: Readable.from([bytes]) }
     },
     warm: (order, { signal }) => node.stream('warm', order, { signal }),
+    keys: (question, nodeId) => node.call('keys', { question, nodeId }),
     join: (ticketId) => node.call('join', ticketId),
   }
 }

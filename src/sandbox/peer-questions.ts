@@ -8,7 +8,7 @@ import type { PeerSideCalls } from './peer-side-protocol.ts'
 /** Questions to peers; see {@link PeerClient}. */
 export type PeerQuestions = Pick<
   PeerClient,
-  'hello' | 'hangUp' | 'have' | 'references' | 'metainfo' | 'blob' | 'warm'
+  'hello' | 'hangUp' | 'have' | 'references' | 'metainfo' | 'blob' | 'keys' | 'warm'
 >
 
 type Ask = <Result>(
@@ -54,6 +54,10 @@ export function questionsOver(ask: Ask): PeerQuestions {
       const question = { peer, digest, ...options }
       const bytes = await ask((calls) => calls.call('blob', question, { signal }), { signal })
       return bytes && once(bufferOf(bytes))
+    },
+    async keys(peer, orders, { signal, ...options } = {}) {
+      const question = { peer, orders, ...options }
+      return ask((calls) => calls.call('keys', question, { signal }), { signal })
     },
     async *warm(peer, order, { signal } = {}) {
       const calls = await ask(async (open) => open, { signal })

@@ -3,7 +3,7 @@ import type { Discovery } from '../discovery/discovery.ts'
 import { OperationError } from '../errors.ts'
 import { nodeIdentityOf } from '../membership/node-identity.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
-import type { SwarmKeys } from '../membership/swarm-keys.ts'
+import type { SwarmKeys, SwarmKeyState } from '../membership/swarm-keys.ts'
 import { memberSecrets } from '../peering/channel-secret.ts'
 import { PeerClient } from '../peering/peer-client.ts'
 import type { PeerHandlers } from '../peering/peer-server.ts'
@@ -30,6 +30,7 @@ import { TrafficCount } from './traffic-count.ts'
 /** What runs once the settings are known. */
 interface Rooms {
   readonly client: PeerClient
+  readonly channel: SecureChannel | undefined
   readonly discovery: Discovery
   readonly engine: TorrentEngine
   readonly traffic: TrafficCount
@@ -73,6 +74,7 @@ export class PeerSideHost implements AsyncDisposable {
     await using stack = new AsyncDisposableStack()
     const channel = isPublic ? undefined : this.#channelOf(settings, swarmKeys)
     const client = stack.use(new PeerClient(swarmKeys, channel))
+    client.on('outdated', ({ host, port }) => this.#node.note('outdated', { host, port }))
     const { peerServer, discovery } = await openPeerPort(
       {
         port,
@@ -104,7 +106,7 @@ export class PeerSideHost implements AsyncDisposable {
     engine.on('received', (bytes) => traffic.add('received', bytes))
     engine.on('sent', (bytes) => traffic.add('sent', bytes))
     const downloads = stack.use(new HostedDownloads({ engine, traffic, node: this.#node }))
-    this.#rooms = { client, discovery, engine, traffic, downloads }
+    this.#rooms = { client, channel, discovery, engine, traffic, downloads }
     this.#stack.use(stack.move())
     return { peerPort: peerServer.port }
   }
@@ -158,6 +160,23 @@ export class PeerSideHost implements AsyncDisposable {
     }
   }
 
+  /** Who is shut out is cut off; all other connections go on, whatever they were proven with. */
+  #onSwarmKeys(state: SwarmKeyState): void {
+    this.#told?.replace(state)
+    this.#rooms?.channel?.closeWhere(({ nodeId }) => state.revoked.has(nodeId))
+  }
+
+  #endOldConnections(but: ReadonlySet<string>): void {
+    const accepted = this.#told?.keys.accepted ?? []
+    this.#rooms?.channel?.closeWhere(
+      ({ nodeId, swarmKey, admission }) =>
+        swarmKey !== undefined &&
+        admission === 'member' &&
+        !accepted.some((key) => key.equals(swarmKey)) &&
+        !but.has(nodeId),
+    )
+  }
+
   #stats(): PeerSideStats {
     const { traffic, discovery } = this.#opened
     traffic.flush()
@@ -186,6 +205,8 @@ export class PeerSideHost implements AsyncDisposable {
           const content = await this.#opened.client.blob(peer, digest, { ...ask, signal })
           return content && Buffer.concat(await Array.fromAsync(content))
         },
+        keys: ({ peer, orders, ...ask }, { signal }) =>
+          this.#opened.client.keys(peer, orders, { ...ask, signal }),
         download: (order) => this.#opened.downloads.open(order),
         closeDownload: (id) => this.#rooms?.downloads.close(id),
         stats: () => this.#stats(),
@@ -200,7 +221,8 @@ export class PeerSideHost implements AsyncDisposable {
         withdraw: (key) => this.#rooms?.discovery.withdraw(key),
         ban: ({ peer, untilMs }) => this.#rooms?.engine.ban(peer, untilMs),
         tickets: (tickets) => this.#tickets.replace(tickets),
-        swarmKeys: (state) => this.#told?.replace(state),
+        swarmKeys: (state) => this.#onSwarmKeys(state),
+        endOldConnections: ({ nodeIds }) => this.#endOldConnections(new Set(nodeIds)),
         hangUp: (address) => this.#rooms?.client.hangUp(address),
         dial: ({ id, endpoint }) => this.#rooms?.downloads.dial(id, endpoint),
         foreignPiece: ({ id, index }) => this.#rooms?.downloads.onForeignPiece(id, index),

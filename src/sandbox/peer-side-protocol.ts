@@ -82,6 +82,7 @@ export interface PeerSideInterface {
     references(question: Asked & { names: readonly string[] }): readonly unknown[]
     metainfo(question: Asked & { digest: Digest }): Uint8Array | undefined
     blob(question: Asked & { digest: Digest; maxBytes?: number }): Uint8Array | undefined
+    keys(question: Asked & { orders: object }): unknown
     download(order: DownloadOrder): void
     closeDownload(id: number): void
     /** how it fares; what went over connections until now is told before */
@@ -98,6 +99,8 @@ export interface PeerSideInterface {
     ban(ban: { peer: string; untilMs: number }): void
     tickets(tickets: readonly OpenTicketKey[]): void
     swarmKeys(state: SwarmKeyState): void
+    /** ends connections that were proven with a key which is not accepted any more */
+    endOldConnections(but: { nodeIds: readonly string[] }): void
     dial(to: { id: number; endpoint: DialedPeer }): void
     hangUp(address: PeerAddress): void
     foreignPiece(piece: { id: number; index: number }): void
@@ -116,6 +119,8 @@ export interface NodeInterface {
     }): readonly unknown[]
     metainfo(question: { digest: Digest; swarmKey: SwarmKey | undefined }): Uint8Array | undefined
     blob(digest: Digest): Uint8Array | undefined
+    /** @param asked.nodeId who has proven to be there; undefined in the public swarm */
+    keys(asked: { question: unknown; nodeId: string | undefined }): object | undefined
     join(ticketId: string): SwarmKey | undefined
     /** the blob behind an infohash, where strangers may have it */
     load(infoHash: string): { record: TorrentRecord; path: string } | undefined
@@ -132,6 +137,8 @@ export interface NodeInterface {
     traffic(traffic: readonly Traffic[]): void
     /** a node of the swarm makes itself heard on the LAN */
     heard(address: PeerAddress): void
+    /** somebody says that the swarm has a newer key */
+    outdated(at: PeerAddress): void
     log(line: LogLine): void
   }
 }

@@ -41,6 +41,8 @@ interface PeerSideEvents {
   sent: [Traffic]
   /** a node of the swarm makes itself heard on the LAN, and was not heard lately */
   heard: [PeerAddress]
+  /** somebody says that the swarm has a newer key than this node */
+  outdated: [PeerAddress]
 }
 
 const START_MS = 20_000
@@ -166,6 +168,11 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     for (const [each, endMs] of this.#bans) if (endMs <= nowMs) this.#bans.delete(each)
     this.#bans.set(peer, untilMs)
     this.#open?.note('ban', { peer, untilMs })
+  }
+
+  /** Ends connections that were proven with a key which is not accepted any more, but those with these nodes. */
+  endOldConnections(but: { nodeIds: readonly string[] }): void {
+    this.#open?.note('endOldConnections', but)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -314,6 +321,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
           for (const sum of sums) this.emit(sum.direction === 'sent' ? 'sent' : 'received', sum)
         },
         heard: (address) => this.emit('heard', address),
+        outdated: (address) => this.emit('outdated', address),
         log: (line) => relayLine(log, line),
       },
     }

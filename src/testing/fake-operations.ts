@@ -16,6 +16,8 @@ export function fakeOperations(given: Partial<NodeOperations> = {}): NodeOperati
     peers: () => Promise.resolve({ peers: [] }),
     swarmId: refuse,
     swarmInvite: refuse,
+    swarmRotate: refuse,
+    swarmRevoke: refuse,
     ...given,
   }
 }

@@ -66,6 +66,7 @@ export async function openHostileMember(
       return bytes && { size: bytes.length, content: Readable.from([bytes]) }
     },
     async *warm() {},
+    keys: async () => undefined,
     join: async () => undefined,
     bitTorrent: (socket) => socket.destroy(),
   }

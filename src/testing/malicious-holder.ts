@@ -73,6 +73,7 @@ export async function startMaliciousHolder(options: {
       ),
     blob: async () => undefined,
     warm: async function* () {},
+    keys: async () => undefined,
     join: async () => undefined,
     bitTorrent: (socket) => engine.accept(socket),
   }

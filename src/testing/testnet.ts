@@ -30,7 +30,10 @@ export interface Testnet extends AsyncDisposable {
 }
 
 /** Opens an empty swarm; everything it makes goes when it is disposed. */
-export async function openTestnet({ log = silentLog }: { log?: Log } = {}): Promise<Testnet> {
+export async function openTestnet({
+  log = silentLog,
+  keySettleMs = KEY_SETTLE_MS,
+}: { log?: Log; keySettleMs?: number } = {}): Promise<Testnet> {
   await using resources = new AsyncDisposableStack()
   const dir = resources.use(await tempDir()).path
   const swarmKey = randomBytes(32).toString('hex')
@@ -48,7 +51,7 @@ export async function openTestnet({ log = silentLog }: { log?: Log } = {}): Prom
       const peerPort = ports.get(nodeName) ?? 0
       const node = await openNode(
         { ...QUIET, nodeName, dataDir, swarmKeyFile, discovery, peerPort, ...config },
-        { log },
+        { log, keySettleMs },
       )
       ports.set(nodeName, node.ready.peerPort)
       opened.use(node)
@@ -57,6 +60,9 @@ export async function openTestnet({ log = silentLog }: { log?: Log } = {}): Prom
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   }
 }
+
+// As on a real swarm, but shorter: on loopback all are told within milliseconds.
+const KEY_SETTLE_MS = 400
 
 const QUIET: Omit<Config, 'nodeName' | 'dataDir' | 'discovery' | 'swarmKeyFile' | 'peerPort'> = {
   registry: { host: '127.0.0.1', port: 0 },

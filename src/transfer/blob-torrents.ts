@@ -52,7 +52,7 @@ export class BlobTorrents {
     const fields = asDictionary(decodeBencode(bytes))
     const [i, r] = [fields?.get('i'), fields?.get('r')]
     if (!(i instanceof Buffer) || !(r instanceof Buffer)) throw invalid('a part is missing')
-    const record = decodeBlobRecord(r, this.#swarmKeys.accepted)
+    const record = decodeBlobRecord(r, this.#swarmKeys.known)
     const torrent = parseInfo(i, wanted)
     if (record.digest !== wanted.digest || record.size !== wanted.size)
       throw invalid('it is of another blob')

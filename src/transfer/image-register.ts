@@ -63,6 +63,16 @@ export class ImageRegister {
       discovery.announce(keys.reference(record.name))
   }
 
+  /** Announces all that is held under the keys that count now, and no more under those before. */
+  async reannounce(before: RendezvousKeys): Promise<void> {
+    const { catalog, discovery } = this.#options
+    if (!discovery) return
+    discovery.withdraw(before.nodes)
+    for await (const { digest } of catalog.images()) discovery.withdraw(before.image(digest))
+    for await (const { name } of catalog.allReferences()) discovery.withdraw(before.reference(name))
+    await this.announceAll()
+  }
+
   /**
    * Notes a manifest that came through here: its blobs are known by size, its holders meet at its key, and this
    * node is one of them from now on.

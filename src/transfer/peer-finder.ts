@@ -76,6 +76,12 @@ export class PeerFinder {
     return this.#meeting.run(key, () => this.#sayHello(address, key))
   }
 
+  /** Says hello to somebody who did not answer a moment ago, and will now. */
+  async meetAgain(address: PeerAddress): Promise<KnownPeer | undefined> {
+    this.#silent.delete(formatPeerAddress(address))
+    return this.meet(address)
+  }
+
   /** Says hello again to a member that has not been heard of for a while. */
   async greet(peer: KnownPeer): Promise<void> {
     if (Date.now() - peer.seenAtMs < HELLO_MS / 2) return

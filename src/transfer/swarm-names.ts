@@ -158,7 +158,7 @@ export class SwarmNames {
   #prove(value: unknown, peer: KnownPeer): SignedReferenceRecord | undefined {
     const { swarmKeys, log } = this.#options
     try {
-      return parseReferenceRecord(value, { swarmKeys: swarmKeys.accepted })
+      return parseReferenceRecord(value, { swarmKeys: swarmKeys.known })
     } catch (error) {
       log.debug({ peer: peer.nodeName, error: messageOf(error) }, 'a record is not sound')
       return undefined

@@ -1,0 +1,173 @@
+import { isOperationError, messageOf } from '../errors.ts'
+import type { KeyKeeper } from '../membership/key-keeper.ts'
+import { formatKeyOrders, parseKeyOrders } from '../membership/key-order.ts'
+import { asRecord } from '../oci/descriptor.ts'
+import type { KnownPeer, PeerDirectory } from '../peering/peer-directory.ts'
+import { parseKeyMark } from '../peering/peer-messages.ts'
+import type { PeerQuestions } from '../sandbox/peer-questions.ts'
+import { mapConcurrently } from '../support/concurrency.ts'
+import type { SeveralHosts } from '../support/several-hosts.ts'
+import { SingleFlight } from '../support/single-flight.ts'
+import type { Log } from '../telemetry/log.ts'
+import { addressOf } from '../transfer/peer-finder.ts'
+
+/** Somebody who is to be told, and where. */
+export interface KeyRecipient extends SeveralHosts {
+  readonly nodeId: string
+  readonly nodeName: string
+}
+
+interface KeyCourierOptions {
+  readonly keeper: KeyKeeper
+  readonly client: Pick<PeerQuestions, 'keys'>
+  readonly directory: Pick<PeerDirectory, 'all'>
+  readonly log: Log
+  /** ms before each round in which those who are left are tried again; the last one goes on */
+  readonly roundsMs?: readonly number[]
+}
+
+const TELL_MS = 2000
+const MAX_AT_ONCE = 16
+// Who hands an order on does not know whom others have told already: a few, and the others only if nobody has.
+const TOLD_AT_ONCE = 8
+const TOLD_PER_ROUND = 32
+const ROUNDS_MS = [2000, 5000, 15_000, 60_000]
+
+/**
+ * Takes orders of new keys to those who do not have them. Two nodes that meet compare marks; where they differ, each
+ * gives the other what it has, so that it does not matter who was told first, or whether anybody was off.
+ */
+export class KeyCourier implements Disposable {
+  readonly #options: KeyCourierOptions
+  readonly #exchanging = new SingleFlight<boolean>()
+  readonly #markOf = new Map<string, string>()
+  readonly #triedWith = new Map<string, string>()
+  #round = 0
+  #timer: NodeJS.Timeout | undefined
+  readonly #stop = new AbortController()
+
+  constructor(options: KeyCourierOptions) {
+    this.#options = options
+  }
+
+  /** Whether a member knows of keys what this node knows. */
+  isUpToDate(nodeId: string): boolean {
+    return this.#markOf.get(nodeId) === this.#options.keeper.mark
+  }
+
+  /** node ids */
+  upToDate(): string[] {
+    const { mark } = this.#options.keeper
+    return [...this.#markOf].filter(([, known]) => known === mark).map(([nodeId]) => nodeId)
+  }
+
+  /** A member said hello, or answered it. */
+  onMet(peer: KnownPeer): void {
+    const { nodeId, nodeName, keys } = peer
+    const { keeper } = this.#options
+    keeper.book.note({ nodeId, nodeName, host: peer.host, port: peer.peerPort })
+    if (keys === undefined) return
+    this.#markOf.set(nodeId, keys)
+    // Where two do not agree, as after one was shut out by the other, asking again would change nothing.
+    const tried = `${keys} ${keeper.mark}`
+    if (keys === keeper.mark || this.#triedWith.get(nodeId) === tried) return
+    this.#triedWith.set(nodeId, tried)
+    void this.exchange(addressOf(peer))
+  }
+
+  /** Gives what there is to whoever is there, and takes what it has. @returns whether both have the same then */
+  exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<boolean> {
+    const { keeper } = this.#options
+    const key = `${address.host}:${address.port} ${keeper.mark}`
+    return this.#exchanging.run(key, () => this.#exchange(address))
+  }
+
+  /** What to answer to who asks for orders. @throws OperationError RECORD_INVALID, MESSAGE_INVALID */
+  async answer(question: unknown, nodeId: string | undefined): Promise<object> {
+    const { keeper } = this.#options
+    await keeper.merge(parseKeyOrders(question))
+    if (nodeId !== undefined) this.#markOf.set(nodeId, parseKeyMark(asRecord(question)?.['mark']))
+    return this.#ownOrders()
+  }
+
+  /** Tells all members that are known of an order that this node has just given. */
+  async tellAll(): Promise<{ reached: KeyRecipient[]; notReached: KeyRecipient[] }> {
+    const recipients = this.#pending()
+    await mapConcurrently(recipients, MAX_AT_ONCE, (recipient) => this.exchange(recipient))
+    this.#scheduleRounds()
+    const [reached, notReached] = [true, false].map((wanted) =>
+      recipients.filter(({ nodeId }) => this.isUpToDate(nodeId) === wanted),
+    )
+    return { reached: reached ?? [], notReached: notReached ?? [] }
+  }
+
+  /** Hands on an order that this node was told of. */
+  handOn(): void {
+    void this.#tellSome(TOLD_AT_ONCE)
+    this.#scheduleRounds()
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop.abort()
+    clearTimeout(this.#timer)
+  }
+
+  async #exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<boolean> {
+    const { keeper, client, log } = this.#options
+    const { signal } = this.#stop
+    try {
+      const answer = await client.keys(address, this.#ownOrders(), { signal, timeoutMs: TELL_MS })
+      await keeper.merge(parseKeyOrders(answer))
+      const mark = parseKeyMark(asRecord(answer)?.['mark'])
+      if (address.nodeId !== undefined) this.#markOf.set(address.nodeId, mark)
+      return mark === keeper.mark
+    } catch (error) {
+      const isExpected = isOperationError(error) || signal.aborted
+      const peer = `${address.host}:${address.port}`
+      log[isExpected ? 'debug' : 'warn']({ peer, error: messageOf(error) }, 'keys not exchanged')
+      return false
+    }
+  }
+
+  #ownOrders(): object {
+    const { orders, mark } = this.#options.keeper
+    return { ...formatKeyOrders(orders), mark }
+  }
+
+  /** Known members that are not known to have it, those who are here first. */
+  #pending(): KeyRecipient[] {
+    const { keeper, directory } = this.#options
+    const here = directory.all().map((peer) => ({ ...addressOf(peer), nodeName: peer.nodeName }))
+    const known = new Set(here.map(({ nodeId }) => nodeId))
+    const others = keeper.book.all().filter(({ nodeId }) => !known.has(nodeId))
+    return [
+      ...here,
+      ...others.map(({ nodeId, nodeName, host, port }) => ({ nodeId, nodeName, host, port })),
+    ].filter(({ nodeId }) => !keeper.keys.revoked.has(nodeId) && !this.isUpToDate(nodeId))
+  }
+
+  /** A few at random: all who hand something on would tell the same ones otherwise. */
+  async #tellSome(count: number): Promise<void> {
+    const some = this.#pending()
+      .map((recipient) => ({ recipient, at: Math.random() }))
+      .sort((a, b) => a.at - b.at)
+      .slice(0, count)
+    await mapConcurrently(some, MAX_AT_ONCE, ({ recipient }) => this.exchange(recipient))
+  }
+
+  #scheduleRounds(): void {
+    this.#round = 0
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer)
+    if (this.#stop.signal.aborted || this.#pending().length === 0) return
+    const { roundsMs = ROUNDS_MS } = this.#options
+    const waitMs = roundsMs[Math.min(this.#round, roundsMs.length - 1)]
+    this.#round += 1
+    this.#timer = setTimeout(() => {
+      void this.#tellSome(TOLD_PER_ROUND).finally(() => this.#schedule())
+    }, waitMs).unref()
+  }
+}

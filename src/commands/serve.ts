@@ -14,8 +14,7 @@ export const serve: Command = async ({ flags, host, output, signal, loadNode }) 
   const isTerminal = output.stderr.isTTY === true
   const log = openLog({ level: config.logLevel, isTerminal })
   await using node = await openNode(config, { log, signal, isolatesPeers: true })
-  // Strangers speak to this process through libraries that have thrown out of their listeners before: what
-  // nobody caught is logged, and the pulls under way go on.
+  // Libraries have thrown out of their listeners before: what nobody caught is logged, and the pulls under way go on.
   process.on('uncaughtException', (error) => log.error({ err: error }, 'unexpected failure'))
   // a program waits for this line: it is alone on stdout, whatever else is asked for
   output.stdout.write(`ready ${JSON.stringify(node.ready)}\n`)

@@ -79,7 +79,10 @@ class StandIn implements PeerSideProcess {
   }
 }
 
-async function openSide(prepare: (process: StandIn, count: number) => void = () => {}) {
+async function openSide(
+  prepare: (process: StandIn, count: number) => void = () => {},
+  { hungMs = 10_000 } = {},
+) {
   const processes: StandIn[] = []
   const swarmKeys = new SwarmKeys(testSwarmKey('a'))
   const side = await PeerSide.open({
@@ -103,6 +106,7 @@ async function openSide(prepare: (process: StandIn, count: number) => void = () 
     },
     answers: { calls: {}, streams: {} } as unknown as NodeAnswers,
     log: silentLog,
+    hungMs,
   })
   const last = () => processes.at(-1) as StandIn
   /** until what was sent so far has been read */
@@ -172,6 +176,18 @@ test('one that does not open again at once is tried until it does', async () => 
   last().crash()
   await settle()
   assert.equal(processes.length, 3)
+})
+
+test('one that lives and says nothing any more is ended, and started again', async () => {
+  const { side, processes, settle } = await openSide(
+    (process, count) => {
+      if (count === 1) process.silent.add('stats').add('have')
+    },
+    { hungMs: 30 },
+  )
+  await using _ = side
+  await settle()
+  assert.equal(processes.length, 2)
 })
 
 test('a download goes on in the next one, with the pieces that are here and the peers that were dialed', async () => {

@@ -34,6 +34,8 @@ interface PeerSideOptions {
   /** undefined where nobody is invited */
   readonly tickets?: TicketBook | undefined
   readonly log: Log
+  /** how long it may say nothing before it is ended, ms */
+  readonly hungMs?: number
 }
 
 interface PeerSideEvents {
@@ -51,6 +53,9 @@ const CLOSE_MS = 5000
 const RESTART_MS = 5000
 const MAX_ATTEMPTS = 3
 const STATS_MS = 1000
+const WATCH_EVERY_MS = 2000
+// Not a busy machine any more: what strangers sent keeps it busy, and nothing else is done.
+const HUNG_MS = 10_000
 // The first restart is immediate; one that ends at once again is not tried forever without a pause.
 const SOUND_AFTER_MS = 10_000
 const MAX_PAUSE_MS = 5000
@@ -208,6 +213,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     for (const [peer, untilMs] of this.#bans) calls.note('ban', { peer, untilMs })
     for (const key of this.#announced) calls.note('announce', key)
     for (const download of this.#downloads.values()) void this.#resume(download)
+    void this.#watch(process, calls)
     return calls
   }
 
@@ -247,6 +253,26 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     const livedMs = performance.now() - this.#startedAtMs
     this.#startedAtMs = performance.now()
     return livedMs > SOUND_AFTER_MS ? 0 : 50
+  }
+
+  /** Ends a process that lives and does nothing any more. */
+  async #watch(process: PeerSideProcess, calls: PeerSideCalls): Promise<void> {
+    const { hungMs = HUNG_MS, log } = this.#options
+    while (this.#open === calls && !this.#closing.signal.aborted) {
+      const again = pause(Math.min(WATCH_EVERY_MS, hungMs), this.#closing.signal)
+      try {
+        await calls.call('stats', undefined, { signal: deadline(hungMs, this.#closing.signal) })
+      } catch {
+        if (this.#open !== calls || this.#closing.signal.aborted) return
+        log.error(
+          { ms: hungMs },
+          'the process that talks to peers does nothing any more, and is ended',
+        )
+        await process.stop()
+        return
+      }
+      await again
+    }
   }
 
   async #resume(download: RemoteDownload): Promise<void> {

@@ -6,7 +6,9 @@ import { test, type TestContext } from 'node:test'
 
 import { loadConfig } from '../config/load-config.ts'
 import type { Config } from '../config/options.ts'
+import type { MainlineStats } from '../discovery/discovery.ts'
 import { OperationError } from '../errors.ts'
+import type { NodeStatus } from '../status/node-status.ts'
 import { makeDataDir, runLine } from '../testing/command-line.ts'
 import { CHECKS, type CheckResult, type Patient } from './doctor-checks.ts'
 
@@ -163,4 +165,26 @@ test('an engine that is not there is a remark', async (t) => {
   const found = await look('engine', { ...patient, config })
   assert.equal(found.result, 'warn')
   assert.match(found.message, /none\.sock: ENOENT$/)
+})
+
+test('mainline is looked at where the swarm meets there: reached, seen from where, in the list', async (t) => {
+  const lookAt = async (mainline: MainlineStats | undefined, peers = 0) => {
+    const node = { mainline, peers, peerPort: 6881 } as NodeStatus
+    const patient = await makePatient(t, { node })
+    return await CHECKS.find(({ name }) => name === 'mainline')?.look(patient)
+  }
+  assert.equal(await lookAt(undefined), undefined)
+  const away = await lookAt({ nodes: 0, members: 0, isListed: false })
+  assert.deepEqual([away?.result, away?.message], ['warn', 'no node of mainline answers'])
+  assert.match(away?.hint ?? '', /UDP/)
+  const open = await lookAt({ nodes: 1, members: 1, isListed: false })
+  const unknown = '1 node; address from outside not known; 1 other member there, this one not yet'
+  assert.deepEqual(open, { result: 'ok', message: unknown })
+  const outside = { nodes: 60, members: 2, isListed: true, outerHost: '203.0.113.7' }
+  const seen = '60 nodes; address from outside 203.0.113.7; 2 other members there, this one too'
+  assert.deepEqual(await lookAt(outside, 1), { result: 'ok', message: seen })
+  const behind = await lookAt(outside)
+  assert.deepEqual([behind?.result, behind?.message], ['warn', seen])
+  assert.match(behind?.hint ?? '', /Forward port 6881 .* 203\.0\.113\.7/)
+  assert.equal((await lookAt({ ...outside, outerHost: '127.0.0.1' }))?.result, 'ok')
 })

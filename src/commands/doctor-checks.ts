@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
 
 import type { Config } from '../config/options.ts'
@@ -58,6 +59,7 @@ export const CHECKS: readonly NamedCheck[] = [
   { name: 'running node', look: checkRunningNode },
   { name: 'registry', look: checkRegistry },
   { name: 'engine', look: checkEngine },
+  { name: 'mainline', look: checkMainline },
   { name: 'peers', look: checkPeers },
 ]
 
@@ -193,6 +195,29 @@ async function checkEngine({ config, node, signal }: Patient): Promise<CheckResu
 function engineHint(found: string): string {
   const code = found === 'EACCES' ? 'ENGINE_PERMISSION' : 'ENGINE_UNAVAILABLE'
   return new OperationError(code, '').hint
+}
+
+/** Whether members elsewhere can find this node, as far as it can tell. */
+function checkMainline({ node }: Patient): Promise<CheckResult | undefined> {
+  if (!node?.mainline) return Promise.resolve(undefined)
+  const { nodes, outerHost, members, isListed } = node.mainline
+  if (nodes === 0) {
+    const hint = 'See that UDP passes the firewall, or leave mainline out (`--discovery lan`).'
+    return Promise.resolve(warn('no node of mainline answers', hint))
+  }
+  const seen = outerHost === undefined ? 'not known' : outerHost
+  const others = count(members, 'other member')
+  const message = `${count(nodes, 'node')}; address from outside ${seen}; ${others} there, this one ${isListed ? 'too' : 'not yet'}`
+  if (node.peers > 0 || outerHost === undefined || isOwnAddress(outerHost)) {
+    return Promise.resolve(ok(message))
+  }
+  const hint = `Forward port ${node.peerPort} (TCP and UDP) of the router at ${outerHost} to this host, here or at the other site.`
+  return Promise.resolve(warn(message, hint))
+}
+
+function isOwnAddress(host: string): boolean {
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  return own.some(({ address }) => address === host)
 }
 
 function checkPeers({ node }: Patient): Promise<CheckResult | undefined> {

@@ -103,7 +103,7 @@ export class RunningStatus implements StatusSource {
     const images = (await this.images()).length
     const usable = directory.usable()
     const banned = directory.all().filter((peer) => directory.isBanned(peer))
-    const { dhtNodes, memoryBytes } = await peerSide.stats()
+    const { dhtNodes, mainline, memoryBytes } = await peerSide.stats()
     const own = process.memoryUsage.rss()
     metrics.setLevels({
       peers: usable.length,
@@ -128,6 +128,7 @@ export class RunningStatus implements StatusSource {
       images,
       peers: usable.length,
       dhtNodes,
+      ...(mainline && { mainline }),
       moving: fetcher.movingCount,
       memoryBytes: peerSide.pid === undefined ? own : own + memoryBytes,
       bannedPeers: banned.map(peerStatus),

@@ -1,3 +1,4 @@
+import type { MainlineStats } from '../discovery/discovery.ts'
 import type { EngineDescription } from '../docker/docker-daemon.ts'
 
 /**
@@ -25,6 +26,8 @@ export interface NodeStatus {
   readonly peers: number
   /** nodes in the DHT routing table */
   readonly dhtNodes: number
+  /** of a closed swarm that meets on mainline */
+  readonly mainline?: MainlineStats
   /** how many transfers are under way */
   readonly moving: number
   /** resident memory of the process */

@@ -41,9 +41,9 @@ export class ListReading {
     return this.#newest.length > 1
   }
 
-  /** Whom the newest item names, without who is gone. */
+  /** Whom the newest item names, or one of them, without who is gone. */
   get listed(): readonly ListedMember[] {
-    return mergeMembers(...this.#newest)
+    return this.#newest.at(-1) ?? []
   }
 
   /** Whom any of them names. */

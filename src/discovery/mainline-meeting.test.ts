@@ -118,6 +118,17 @@ test('a dozen that start at the same moment all find all others within a minute'
   }
 })
 
+test('of two that write at the same moment one is told so, and looks again at once', async (t) => {
+  const pass = useClock(t)
+  const items = new MemoryItems()
+  await using first = join(items, 1)
+  await using second = join(items, 2)
+  await pass(1000)
+  assert.equal(items.conflictCount, 1)
+  assert.deepEqual(indexesIn(listed(items)), [1, 2])
+  assert.equal(first.met.length + second.met.length, 1)
+})
+
 test('two items that were written apart become one with the members of both', async (t) => {
   const pass = useClock(t)
   const items = new MemoryItems()
@@ -268,6 +279,10 @@ test('while a swarm changes its key, members with either find each other; then o
   await pass(1000)
   assert.deepEqual(indexesIn(listed(items, next)), [2, 3])
   assert.ok(!behind.met.includes(addressOf(3).host))
+  await using between = join(items, 4, { keys: keysOf(next, swarmKey) })
+  await pass(100)
+  const ofBoth = [1, 2, 3].map((index) => addressOf(index).host)
+  assert.deepEqual([...new Set(between.met)].toSorted(), ofBoth)
 })
 
 test('somebody with another key writes and reads elsewhere', async (t) => {

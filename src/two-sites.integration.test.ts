@@ -16,6 +16,7 @@ import { startDdockerNode, type DdockerNode } from './testing/lab/ddocker-node.t
 import { requireLab } from './testing/lab/lab-requirements.ts'
 import { startMainline, type MainlineHost } from './testing/lab/mainline-host.ts'
 import { hostAt, openNetwork, type Network } from './testing/lab/network.ts'
+import { putBehind } from './testing/lab/translator.ts'
 import { secretsOf, writeMarkedImage, type MarkedImage } from './testing/marked-image.ts'
 import type { KeptItem } from './testing/plain-mainline.ts'
 import { hashSecrets, secretsIn, textSecret, type Secret } from './testing/secrets-on-wire.ts'
@@ -48,6 +49,16 @@ test('a node at another site finds the first by mainline alone and pulls by name
   assert.equal(pulled.bytes.peers, pulled.size)
   assert.ok(ms < LIMIT_MS, `${ms} ms`)
 
+  await untilNamed(mainline, { swarmKey, count: 2 })
+  const { checks } = (await second.cliJson(['doctor'])) as { checks: readonly Finding[] }
+  const { result, message = '' } = checks.find(({ name }) => name === 'mainline') ?? {}
+  assert.equal(result, 'ok')
+  const { address } = hostAt(network, 1)
+  assert.match(
+    message,
+    new RegExp(`address from outside ${address}; 1 other member there, this one`),
+  )
+
   const otherKey = randomBytes(32)
   await using other = await startSite({
     network,
@@ -66,6 +77,47 @@ test('a node at another site finds the first by mainline alone and pulls by name
   assertAlike(kept, [swarmKey, otherKey])
   t.diagnostic(`${kept.length} copies of ${new Set(kept.map(({ target }) => target)).size} items`)
 })
+
+test('a node behind a router is found by the address of the router, where that forwards its port', async (t) => {
+  if (!requireLab(t, ['linux', 'root', 'network', 'iptables'])) return
+  await using dir = await tempDir()
+  await using network = await openNetwork({ hostCount: 4, isRouted: true })
+  const [inner, router] = [hostAt(network, 0), hostAt(network, 3)]
+  await putBehind(router, { inner, forwardedPort: PORT })
+  await using mainline = await startMainline(hostAt(network, 2), MAINLINE_NODES)
+  const image = await writeMarkedImage(join(dir.path, 'image'), LAYER_BYTES)
+  const swarmKey = randomBytes(32)
+  await using holder = await startSite({ network, index: 0, mainline, swarmKey })
+  await holder.cliJson(['import', image.path, '--name', image.reference])
+  const kept = await untilNamed(mainline, { swarmKey, count: 1 })
+  const named = new Set(kept.flatMap((item) => namedIn(item, placesOf(swarmKey))))
+  assert.deepEqual([...named], [`${router.address},${inner.address}`])
+  await using puller = await startSite({ network, index: 1, mainline, swarmKey })
+  const pulled = (await puller.cliJson(['pull', image.reference, '--no-load'])) as PullResult
+  assert.equal(pulled.bytes.peers, pulled.size)
+})
+
+test('a node behind a router that forwards nothing finds the others, and pulls from them', async (t) => {
+  if (!requireLab(t, ['linux', 'root', 'network', 'iptables'])) return
+  await using dir = await tempDir()
+  await using network = await openNetwork({ hostCount: 4, isRouted: true })
+  await putBehind(hostAt(network, 3), { inner: hostAt(network, 0) })
+  await using mainline = await startMainline(hostAt(network, 2), MAINLINE_NODES)
+  const image = await writeMarkedImage(join(dir.path, 'image'), LAYER_BYTES)
+  const swarmKey = randomBytes(32)
+  await using holder = await startSite({ network, index: 1, mainline, swarmKey })
+  await holder.cliJson(['import', image.path, '--name', image.reference])
+  await untilNamed(mainline, { swarmKey, count: 1 })
+  await using puller = await startSite({ network, index: 0, mainline, swarmKey })
+  const pulled = (await puller.cliJson(['pull', image.reference, '--no-load'])) as PullResult
+  assert.equal(pulled.bytes.peers, pulled.size)
+})
+
+interface Finding {
+  readonly name: string
+  readonly result: string
+  readonly message: string
+}
 
 interface SiteOptions {
   readonly network: Network

@@ -14,6 +14,7 @@ const CHECKS = {
   linux: () => process.platform === 'linux',
   root: () => process.getuid?.() === 0,
   network: () => hasPrograms('ip', 'tc', 'nsenter'),
+  iptables: () => hasPrograms('iptables'),
   'docker-gd': () => hasPrograms('dockerd', 'docker', 'tini', 'unshare', 'nsenter'),
   'docker-ctr': () => existsSync(join(labHome(), 'sid/usr/sbin/dockerd')) && hasPrograms('tini'),
   'debian-tree': () => existsSync(join(labHome(), 'debian.tar')),

@@ -24,7 +24,7 @@ export async function startMainline(host: NetworkHost, nodeCount: number): Promi
     { length: nodeCount },
     (_, index) => `${network}.${FIRST_SUFFIX + index}`,
   )
-  const commands = hosts.map((address) => `addr add ${address}/24 dev e0`).join('\n')
+  const commands = hosts.map((address) => `addr add ${address}/32 dev e0`).join('\n')
   await mustRun('ip', ['-batch', '-'], { input: `${commands}\n`, prefix: [...host.prefix] })
   const args = [CHILD, JSON.stringify({ nodeCount, hosts, port: PORT })]
   const child = new Child(process.execPath, args, { name: 'mainline', prefix: host.prefix })

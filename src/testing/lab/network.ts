@@ -150,10 +150,12 @@ function hostCommands(number: number, index: number): string {
 /** Ports of a bridge that are isolated pass nothing on to each other, broadcast and multicast included. */
 async function putApart(number: number, owner: string, indexes: readonly number[]): Promise<void> {
   const router = indexes.at(-1) ?? 0
-  const settings = ['ip_forward=1', 'conf.all.send_redirects=0', 'conf.e0.send_redirects=0']
+  const settings = ['ip_forward 1', 'conf/all/send_redirects 0', 'conf/e0/send_redirects 0']
+  const inRouter = ['nsenter', `--net=/run/netns/${namespaceName(number, owner, router)}`, '--']
   for (const setting of settings) {
-    const inRouter = ['nsenter', `--net=/run/netns/${namespaceName(number, owner, router)}`, '--']
-    await mustRun('sysctl', ['-qw', `net.ipv4.${setting}`], { prefix: inRouter })
+    const [name = '', value = ''] = setting.split(' ')
+    const write = `echo ${value} > /proc/sys/net/ipv4/${name}`
+    await mustRun('sh', ['-c', write], { prefix: inRouter })
   }
   for (const index of indexes.slice(0, -1)) {
     await ip(`link set ${linkName(number, index)} type bridge_slave isolated on`)

@@ -1,4 +1,3 @@
-import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { OperationError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { ByteRange, ReadOptions } from '../store/blob-store.ts'
@@ -361,19 +360,6 @@ export class BlobTransfer {
 
   #elapsedMs(): number {
     return (this.#endedAtMs ?? Date.now()) - this.startedAtMs
-  }
-}
-
-/** Whether a torrent is known to carry other content than its digest says. */
-export class RejectedTorrents {
-  readonly #rejected = new Set<string>()
-
-  add({ digest, infoHash }: TorrentRecord): void {
-    this.#rejected.add(`${digest} ${infoHash}`)
-  }
-
-  has({ digest, infoHash }: TorrentRecord): boolean {
-    return this.#rejected.has(`${digest} ${infoHash}`)
   }
 }
 

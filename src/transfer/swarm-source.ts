@@ -13,10 +13,11 @@ import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import type { BlobAssembly } from './blob-assembly.ts'
 import type { BlobTorrents } from './blob-torrents.ts'
-import { RejectedTorrents, type BlobTransfer } from './blob-transfer.ts'
+import type { BlobTransfer } from './blob-transfer.ts'
 import type { ContentAccess } from './content-access.ts'
 import { HolderQuestions, SMALL_BLOB_BYTES } from './holder-questions.ts'
 import { addressOf, type Holder, type PeerFinder } from './peer-finder.ts'
+import { RejectedTorrents } from './rejected-torrents.ts'
 
 interface FillOptions {
   /** other digests that will be wanted from the same peers */

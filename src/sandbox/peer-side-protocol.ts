@@ -10,7 +10,7 @@ import type { HeldBlob, NodeHello, WarmOrder, WarmReport } from '../peering/peer
 import type { RemoteCalls } from '../support/remote-calls.ts'
 import type { LogLine } from '../telemetry/log.ts'
 import type { PeerEndpoint } from '../torrent/peer-exchange.ts'
-import type { DialedPeer } from '../torrent/torrent-engine.ts'
+import type { DialedPeer } from '../torrent/connections.ts'
 
 /** The node, as the peer side asks it. */
 export type NodeCalls = RemoteCalls<NodeInterface, PeerSideInterface>

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
-import type { DialedPeer } from '../torrent/torrent-engine.ts'
+import type { DialedPeer } from '../torrent/connections.ts'
 import type { Culprit, DownloadOrder } from './peer-side-protocol.ts'
 
 interface DownloadEvents {

@@ -1,15 +1,13 @@
 import { EventEmitter, once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 
 import type Wire from 'bittorrent-protocol'
 import WebTorrent, { type Torrent } from 'webtorrent'
-import Peer from 'webtorrent/lib/peer.js'
 
 import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import { BufferPool } from '../support/buffer-pool.ts'
 import { deadline } from '../support/deadline.ts'
 import { tameHeap } from '../support/engine-flags.ts'
-import { connectOptions, type SeveralHosts } from '../support/several-hosts.ts'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { BlobDownload } from './blob-download.ts'
@@ -19,13 +17,14 @@ import {
   type PieceStore,
   type VerifiedBytes,
 } from './block-source.ts'
+import { Connections, type Channel, type DialedPeer } from './connections.ts'
 import { encodeTorrentFile } from './metainfo.ts'
 import { OriginOnce } from './origin-once.ts'
 import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
 import { pieceCount } from './piece-length.ts'
 import { QUIET_CLIENT, tame } from './taming.ts'
 import { MAX_REQUESTS_PER_WIRE, UploadQueue } from './upload-queue.ts'
-import { isAt, isOurs, makePeerId, nodeIdOf, socketOf } from './wire-identity.ts'
+import { isOurs, makePeerId, socketOf } from './wire-identity.ts'
 import { useWireSockets } from './wire-socket.ts'
 
 /** A complete blob that peers may fetch. `close` when the torrent goes idle. */
@@ -33,15 +32,6 @@ export interface SeedContent {
   readonly record: TorrentRecord
   readonly content: VerifiedBytes
   close(): Promise<void>
-}
-
-/** How connections are made in a closed swarm, where each side proves who it is. */
-interface Channel {
-  /** @param onReady called when bytes may be written; with an error where they never may */
-  dial(peer: DialedPeer, onReady: (error?: Error) => void): Socket
-  /** whether a peer that has just refused may take the next try */
-  hasOtherKeyFor(endpoint: PeerEndpoint): boolean
-  memberAt(socket: Socket): string | undefined
 }
 
 interface TorrentEngineOptions {
@@ -79,12 +69,6 @@ interface LiveTorrent {
   idleSinceMs: number
 }
 
-/** Whom to connect to. */
-export interface DialedPeer extends SeveralHosts {
-  /** who is there, where that is known */
-  readonly nodeId?: string
-}
-
 /** What a download gives its owner. */
 export interface TorrentDownload extends AsyncDisposable {
   readonly progress: BlobDownload
@@ -93,9 +77,7 @@ export interface TorrentDownload extends AsyncDisposable {
   readonly connectedPeers: number
 }
 
-const CONNECT_TIMEOUT_MS = 1500
 const READY_TIMEOUT_MS = 10_000
-const MAX_DIALED = 32
 const MAX_WIRES = 96
 const IDLE_MS = 120_000
 const MAX_IDLE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -114,13 +96,14 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   readonly #downloadLimit: TokenBucket | undefined
   readonly #buffers = new BufferPool({ maxBytes: MAX_IDLE_BUFFER_BYTES })
   readonly #log: Log
-  readonly #banned = new Map<string, number>()
+  readonly #connections: Connections
   readonly #sweep: NodeJS.Timeout
 
   private constructor(options: TorrentEngineOptions, client: WebTorrent) {
     super()
     this.#options = options
     this.#client = client
+    this.#connections = new Connections(client, options.channel)
     this.#log = options.log ?? silentLog
     const { uploadBytesPerSecond, downloadBytesPerSecond } = options
     this.#downloadLimit =
@@ -175,7 +158,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     if (!download) throw new TypeError('a download was started without one')
     return {
       progress: download,
-      dial: (peer) => this.#dial(live, peer),
+      dial: (peer) => this.#connections.dial(torrent, peer),
       get connectedPeers() {
         return torrent.wires.length
       },
@@ -185,15 +168,16 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
 
   /** Cuts a peer off and takes it no more until then, by node id or by `host:port`. */
   ban(peer: string, untilMs: number = Number.POSITIVE_INFINITY): void {
-    this.#banned.set(peer, untilMs)
+    this.#connections.ban(peer, untilMs)
     for (const torrent of this.#torrents()) {
-      for (const wire of torrent.wires) if (this.#isBannedWire(torrent, wire)) wire.destroy()
+      for (const wire of torrent.wires)
+        if (this.#connections.isBannedWire(torrent, wire)) wire.destroy()
     }
   }
 
   /** @param peer a node id or `host:port` */
   isBanned(peer: string, nowMs: number = Date.now()): boolean {
-    return (this.#banned.get(peer) ?? 0) > nowMs
+    return this.#connections.isBanned(peer, nowMs)
   }
 
   /** Live torrents; held blobs that nobody asks for are not among them. */
@@ -294,12 +278,16 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     const exchange = new PeerExchange({
       onPeers: (peers) => {
         if (!download || download.isComplete) return
-        for (const peer of peers) this.#dial(live, peer)
+        for (const peer of peers) this.#connections.dial(torrent, peer)
       },
     })
     torrent.on('wire', (wire: Wire) => {
       const socket = socketOf(torrent, wire)
-      if (!socket || torrent.wires.length > MAX_WIRES || !this.#isWelcome(torrent, wire)) {
+      if (
+        !socket ||
+        torrent.wires.length > MAX_WIRES ||
+        !this.#connections.isWelcome(torrent, wire)
+      ) {
         wire.destroy()
         return
       }
@@ -310,7 +298,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
         dd: this.#options.nodeId,
       })
       wire.on('extended', (kind: string) => {
-        if (kind === 'handshake' && this.#isBannedWire(torrent, wire)) wire.destroy()
+        if (kind === 'handshake' && this.#connections.isBannedWire(torrent, wire)) wire.destroy()
       })
       this.#uploads.serve(wire, socket, blocks)
       if (isOurs(wire)) {
@@ -326,7 +314,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   #countTraffic({ torrent, record: { infoHash } }: LiveTorrent, wire: Wire): void {
     const read = () => ({
       endpoint: endpointOf(wire),
-      nodeId: this.#nodeIdOf(torrent, wire),
+      nodeId: this.#connections.nodeIdOf(torrent, wire),
       infoHash,
     })
     // Not for every block: measured, it took 8 % of a leecher's time in a crowd (bench/crowd.ts).
@@ -339,82 +327,6 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     }
     wire.on('download', report('received'))
     wire.on('upload', report('sent'))
-  }
-
-  /**
-   * One connection per pair, the one that the smaller peer id dialed, or the older of two that one side dialed; none
-   * to ourselves.
-   */
-  #isWelcome(torrent: Torrent, wire: Wire): boolean {
-    const own = this.#client.peerId
-    if (wire.peerId === null || wire.peerId === own) return false
-    const twin = torrent.wires.find(
-      (other) => other !== wire && !other.destroying && other.peerId === wire.peerId,
-    )
-    if (!twin) return true
-    if (twin.type === wire.type) return false
-    const isKept = wire.type.endsWith('Outgoing') === own < wire.peerId
-    if (isKept) twin.destroy()
-    return isKept
-  }
-
-  #dial(live: LiveTorrent, dialed: DialedPeer): void {
-    const { torrent } = live
-    const { host, port, otherHosts = [] } = dialed
-    const addresses = [host, ...otherHosts].map((each) => `${each}:${port}`)
-    const [address = ''] = addresses
-    const peers = torrent._peers
-    if (torrent.destroyed || !peers || peers.size >= MAX_DIALED) return
-    if (addresses.some((each) => peers.has(each) || this.isBanned(each))) return
-    if (torrent.wires.some((wire) => this.#isThere(torrent, wire, dialed))) return
-    const peer = Peer.createTCPOutgoingPeer(
-      address,
-      torrent,
-      this.#client.throttleGroups,
-      'manual',
-      0,
-    )
-    const { channel } = this.#options
-    const dial = channel ? channel.dial.bind(channel) : dialPlainly
-    const socket = dial(dialed, (error) => {
-      clearTimeout(timer)
-      if (!error) {
-        // the wire is to know which one it is
-        if (otherHosts.length > 0) peer.addr = `${socket.remoteAddress ?? host}:${port}`
-        peer.onConnect()
-        return
-      }
-      peer.destroy(error)
-      if (channel?.hasOtherKeyFor(dialed) === true) setImmediate(() => this.#dial(live, dialed))
-    })
-    peer.conn = socket
-    torrent._registerPeer(peer)
-    const timer = setTimeout(() => peer.destroy(new Error('connect timeout')), CONNECT_TIMEOUT_MS)
-    socket.once('error', (error) => {
-      clearTimeout(timer)
-      peer.destroy(error)
-    })
-  }
-
-  #isThere(torrent: Torrent, wire: Wire, { host, port, nodeId }: DialedPeer): boolean {
-    const socket = socketOf(torrent, wire)
-    const proven = socket && this.#options.channel?.memberAt(socket)
-    return isAt(wire, host, port) || (proven !== undefined && proven === nodeId)
-  }
-
-  /** Who is behind a wire: what its connection has proven counts before what its handshake says. */
-  #nodeIdOf(torrent: Torrent, wire: Wire): string | undefined {
-    const socket = socketOf(torrent, wire)
-    return (socket && this.#options.channel?.memberAt(socket)) ?? nodeIdOf(wire)
-  }
-
-  #isBannedWire(torrent: Torrent, wire: Wire): boolean {
-    const endpoint = endpointOf(wire)
-    const nodeId = this.#nodeIdOf(torrent, wire)
-    return (
-      (nodeId !== undefined && this.isBanned(nodeId)) ||
-      (endpoint !== undefined && this.isBanned(`${endpoint.host}:${endpoint.port}`))
-    )
   }
 
   async #closeTorrent(live: LiveTorrent, closeContent: () => Promise<void>): Promise<void> {
@@ -451,10 +363,4 @@ function makeOriginOnce(record: TorrentRecord): OriginOnce {
 
 function allPiecesTrusted(partial: PieceStore): Uint8Array {
   return Uint8Array.from(partial.bitfield)
-}
-
-function dialPlainly(peer: DialedPeer, onReady: (error?: Error) => void): Socket {
-  const socket = connect({ ...connectOptions(peer), noDelay: true })
-  socket.once('connect', () => onReady())
-  return socket
 }

@@ -1,6 +1,7 @@
 /** Who is in the same network but has not the key of the swarm gets nothing, learns nothing, breaks nothing. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
@@ -27,6 +28,7 @@ import {
 import { memoryOf } from './testing/process-tree.ts'
 import { tempDir } from './testing/temp-dir.ts'
 import { isTls } from './testing/tls-records.ts'
+import { parseInvite } from './membership/invite.ts'
 
 const MIB = 1024 * 1024
 const OUTSIDER = join(import.meta.dirname, 'testing/outsider-child.ts')
@@ -121,6 +123,70 @@ test('a node of another swarm meets nobody, and who repeats what members tell th
   t.diagnostic(`a pull afterwards: ${after.ms} ms`)
   assert.ok(after.ms < AT_ONCE_MS)
 })
+
+test('who was shut out, with its own name, new names and two old keys: no byte, no name, no address, no harm', async (t) => {
+  if (!requireLab(t, ['linux', 'root', 'network', 'tcpdump'])) return
+  await using stage = await openStage()
+  const { network, holder, member, images } = stage
+  const order = await overhear(stage, 2)
+  const revoked = await shutOut(stage)
+  await runOutsider(network, { order: { ...order, revoked }, role: 'settled' })
+
+  await using capture = await startPacketCapture(network)
+  const [report, long] = await Promise.all([
+    runOutsider(network, { order: { ...order, revoked }, role: 'revoked' }),
+    pullOf(member, images.long),
+  ])
+  const { streams, datagrams } = heardBy(hostAt(network, 2).address, await capture.stop())
+  tellOf(t, report)
+  const counts = Object.values(report.kinds)
+  t.diagnostic(
+    `${counts.reduce((sum, { tries }) => sum + tries, 0)} tries, ${report.openedChannels} of them proved an old key`,
+  )
+  t.diagnostic(
+    `came back: ${bytesIn(streams)} bytes in ${streams.length} streams, ${datagrams.length} datagrams`,
+  )
+  // He is understood, so that is not why nothing comes. A member that goes by an address which it heard a while ago finds
+  // nobody there: those are no channels, and in none of all something is said.
+  const proven = Object.entries(report.kinds).filter(([kind]) => kind.startsWith('TCP'))
+  assert.equal(
+    report.openedChannels,
+    proven.reduce((sum, [, { tries }]) => sum + tries, 0),
+  )
+  assert.equal(report.told, '', 'something was said inside of a channel')
+  assert.equal(datagrams.length, 0, 'over UDP nothing comes back')
+  assert.ok(streams.every((stream) => isTls(stream)))
+  assert.ok(streams.every(({ length }) => length <= MAX_ANSWER_BYTES))
+  assertNothingIn(streams, stage)
+  assert.equal(long.bytes.peers, long.size)
+  for (const { body } of [await holder.get('/api/v1/peers'), await member.get('/api/v1/peers')])
+    assert.ok(!body.includes(hostAt(network, 2).address), body)
+  const after = await pullOf(member, images.after)
+  assert.equal(after.bytes.peers, after.size)
+  assert.ok(after.ms < AT_ONCE_MS)
+})
+
+/** A third member is there, the key is changed, then he is shut out. @returns what he still has */
+async function shutOut({ network, swarmKey, holder, member, images }: Stage) {
+  await using lost = await startDdockerNode({
+    discovery: 'lan',
+    host: hostAt(network, 2),
+    nodeName: 'lost',
+    swarmKey,
+  })
+  assert.equal((await pullOf(lost, images.overheard)).bytes.upstream, 0)
+  await holder.cliJson(['swarm', 'rotate', '--overlap', '1s'])
+  const { invite } = (await lost.cliJson(['swarm', 'invite'])) as { invite: string }
+  const parsed = parseInvite(invite)
+  assert.ok(parsed.kind === 'key' && parsed.key.toString('hex') !== swarmKey)
+  const { code, stdout } = await member.cli(['swarm', 'revoke', 'lost'])
+  assert.equal(code, 0, stdout)
+  assert.match(stdout, /^1 member has it: holder-/m)
+  const { code: pulled } = await lost.cli(['pull', images.after.reference, '--no-load'])
+  assert.equal(pulled, 1)
+  const nodeKey = await readFile(join(lost.dataDir, 'keys/node.pem'), 'utf8')
+  return { nodeKey, oldKeys: [swarmKey, parsed.key.toString('hex')] }
+}
 
 /** A real node with another key, that was told of the holder in every way there is. @returns the exit code of its pull */
 async function pullAsStranger({ network, holder, images }: Stage): Promise<number | null> {

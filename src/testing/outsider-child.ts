@@ -4,6 +4,8 @@
  *
  *   tries       all that an outsider can try
  *   neighbour   says again what members told the neighbourhood, and waits for who comes
+ *   settled     waits until old keys of the swarm are answered no more
+ *   revoked     tries all that a node can that was shut out
  *   beside      says again what a member told the target, from the address of that member
  */
 import { text } from 'node:stream/consumers'
@@ -12,6 +14,7 @@ import { setTimeout } from 'node:timers/promises'
 import { openOutsiderDoor } from './outsider-door.ts'
 import type { OutsiderOrder } from './outsider-order.ts'
 import { OutsiderTally } from './outsider-tally.ts'
+import { tryRevokedOverTcp, tryRevokedOverUdp, untilUnanswered } from './outsider-revoked.ts'
 import { holdConnections, tryOverTcp } from './outsider-tcp.ts'
 import { repeatMulticast, replayOverUdp, tryMulticast, tryOverUdp } from './outsider-udp.ts'
 import { SeededRandom } from './seeded-random.ts'
@@ -36,6 +39,13 @@ const roles: Record<string, () => Promise<unknown>> = {
     await repeatMulticast(stage(0))
     await setTimeout(WAIT_MS)
     await door[Symbol.asyncDispose]()
+  },
+  settled: async () => await untilUnanswered(stage(0)),
+  revoked: async () => {
+    await using door = await openOutsiderDoor(order, tally)
+    await Promise.all([tryRevokedOverTcp(stage(0)), tryRevokedOverUdp(stage(1))])
+    await setTimeout(WAIT_MS)
+    void door
   },
   beside: async () => await replayOverUdp(stage(0)),
 }

@@ -17,6 +17,8 @@ export interface OutsiderOrder {
   readonly rendezvousKeys: readonly string[]
   readonly digests: readonly string[]
   readonly names: readonly string[]
+  /** of a node that was a member and was shut out: its own key as PEM, and swarm keys that have ended, hex */
+  readonly revoked?: { readonly nodeKey: string; readonly oldKeys: readonly string[] }
 }
 
 /** How the tries of one kind ended. */

@@ -201,7 +201,8 @@ function question(path: string, order: OutsiderOrder, random?: SeededRandom): Tc
   ])
 }
 
-function questionFor(path: string, { digests, names }: OutsiderOrder): object {
+/** What a member asks on a route. */
+export function questionFor(path: string, { digests, names }: OutsiderOrder): object {
   const [digest] = digests
   switch (path) {
     case PEER_ROUTES.hello:
@@ -217,7 +218,8 @@ function questionFor(path: string, { digests, names }: OutsiderOrder): object {
   }
 }
 
-function plainBitTorrent({ infoHash }: OutsiderOrder): Buffer[] {
+/** A handshake of BitTorrent, and what a peer that wants all says after it. */
+export function plainBitTorrent({ infoHash }: OutsiderOrder): Buffer[] {
   const metadata = Buffer.from('\u0000d1:md11:ut_metadatai3eee', 'latin1')
   const wanted = Buffer.from('\u0003d8:msg_typei0e5:piecei0ee', 'latin1')
   const interested = message(2)

@@ -15,15 +15,23 @@ import {
   parseInvite,
   type JoinTicket,
 } from '../../membership/invite.ts'
-import { makeNodeIdentity } from '../../membership/node-identity.ts'
+import { makeNodeIdentity, type NodeIdentity } from '../../membership/node-identity.ts'
 import {
   parseReferenceRecord,
   signReferenceRecord,
   type SignedReferenceRecord,
 } from '../../membership/reference-record.ts'
 import { proveRequest, RequestVerifier } from '../../membership/request-proof.ts'
-import type { SwarmKey } from '../../membership/swarm-key.ts'
+import { swarmIdOf, type SwarmKey } from '../../membership/swarm-key.ts'
 import { SwarmKeys } from '../../membership/swarm-keys.ts'
+import { keyStateAt, newKeyLine, withOrders } from '../../membership/key-line.ts'
+import {
+  formatKeyOrders,
+  MAX_KEY_ORDERS,
+  MAX_REVOKED,
+  parseKeyOrders,
+  signKeyOrder,
+} from '../../membership/key-order.ts'
 import { digestOf, isDigest } from '../../oci/digest.ts'
 import { isManifestType, MEDIA_TYPES } from '../../oci/media-types.ts'
 import type { FuzzTarget } from './fuzz.ts'
@@ -185,6 +193,58 @@ function lineOf(content: string): string {
   const hash = createHash('sha256').update('dd1/invite\0').update(bytes).digest()
   const checked = Buffer.concat([bytes, hash.subarray(0, CHECKSUM_BYTES)])
   return content.slice(CONTENT_MARK.length, behind) + checked.toString('base64url')
+}
+
+/** Orders of new swarm keys, and what becomes of a line of keys that takes them. */
+export function keyOrdersTarget(): FuzzTarget {
+  const [ann, bob] = [makeNodeIdentity(), makeNodeIdentity()]
+  const base = Buffer.alloc(32, 1) as SwarmKey
+  const orderOf = (identity: NodeIdentity, index: number, revoked: readonly string[] = []) =>
+    signKeyOrder(
+      {
+        generation: NOW_MS - 1000 + index,
+        from: swarmIdOf(base),
+        key: Buffer.alloc(32, 10 + index) as SwarmKey,
+        revoked,
+        overlapMs: index * 1000,
+      },
+      identity,
+    )
+  const orders = [
+    orderOf(ann, 1),
+    orderOf(bob, 1),
+    orderOf(bob, 2, [ann.nodeId]),
+    orderOf(ann, 3, [bob.nodeId, 'c'.repeat(64)]),
+  ]
+  const made = new Set(orders.map(({ signature }) => signature))
+  let taken = 0
+  return {
+    name: 'orders of keys',
+    grammar: JSON_TEXT,
+    seeds: [
+      ...orders.map((order) => JSON.stringify(formatKeyOrders([order]))),
+      JSON.stringify(formatKeyOrders(orders)),
+      '{"orders":[]}',
+    ],
+    codes: ['RECORD_INVALID'],
+    read(input) {
+      const value = jsonOf(input)
+      if (value === undefined) return undefined
+      const heard = parseKeyOrders(value, NOW_MS)
+      assert.ok(heard.length <= MAX_KEY_ORDERS)
+      for (const order of heard) {
+        assert.ok(made.has(order.signature), 'an order that nobody gave')
+        assert.ok(order.key.length === 32 && countIsSound(order.generation))
+        assert.ok(order.revoked.length <= MAX_REVOKED)
+      }
+      taken += 1
+      if (taken % CHECK_EVERY !== 0) return `${heard.length} orders`
+      const line = withOrders(newKeyLine(base), heard, { ownId: 'd'.repeat(64), nowMs: NOW_MS })
+      const { accepted, former } = keyStateAt(line, { nowMs: NOW_MS, settleMs: 1000 })
+      assert.ok(accepted.length > 0 && accepted.length + former.length <= 2 * MAX_KEY_ORDERS)
+      return `${line.orders.length} taken`
+    },
+  }
 }
 
 /** The header with which a member proves that it asks. */

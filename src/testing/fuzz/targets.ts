@@ -3,6 +3,7 @@ import type { FuzzTarget } from './fuzz.ts'
 import {
   blobRecordTarget,
   inviteTarget,
+  keyOrdersTarget,
   referenceRecordTarget,
   requestProofTarget,
 } from './membership-targets.ts'
@@ -25,6 +26,7 @@ export const TARGETS: Readonly<Record<string, () => FuzzTarget | Promise<FuzzTar
   'info dictionary': infoTarget,
   metainfo: metainfoTarget,
   'reference record': referenceRecordTarget,
+  'orders of keys': keyOrdersTarget,
   invite: inviteTarget,
   'request proof': requestProofTarget,
   'messages between nodes': peerMessagesTarget,

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
 import { digestOf, hexOf, type Digest } from './oci/digest.ts'
 import type { NodeStatus } from './status/node-status.ts'
+import { openHostileMember } from './testing/hostile-member.ts'
 import { readBody, transfersAt } from './testing/node-reading.ts'
 import { openTestnet, writeLayout, type TestNode } from './testing/testnet.ts'
 
@@ -34,6 +36,20 @@ test('one of three seeds sends wrong bytes: the pull succeeds, and the liar is c
   )
   const [liar] = bannedPeers
   assert.ok(liar && liar.badPieces >= 1 && liar.badPieces <= 3, `${liar?.badPieces} wrong pieces`)
+})
+
+test('who says that a manifest is a gigabyte is not asked for it', async () => {
+  await using net = await openTestnet()
+  await using liar = await openHostileMember(net.swarmKey)
+  const manifest = randomBytes(1000)
+  const digest = digestOf(manifest)
+  liar.blobs.set(digest, manifest)
+  liar.claimedBytes = 1024 * MIB
+  const puller = await net.start('puller', { discovery: [liar.discovery] })
+  assert.equal((await puller.get(`/v2/local/app/manifests/${digest}`)).status, 404)
+  const [transfer] = await transfersAt(puller.node.ready.registry)
+  assert.equal(transfer?.size ?? -1, -1)
+  assert.deepEqual(await readdir(join(puller.dataDir, 'partial')), [])
 })
 
 test('right pieces of wrong content never end like the blob, are not kept, and are not taken again', async () => {

@@ -49,6 +49,7 @@ export class BlobFetcher implements AsyncDisposable {
   /**
    * The blob as soon as it is known that it can be had; undefined where nobody has it.
    * @param options.size bytes, where the caller knows it
+   * @param options.maxBytes where it does not: who says that it is larger is not asked
    */
   async open(
     digest: Digest,
@@ -56,7 +57,13 @@ export class BlobFetcher implements AsyncDisposable {
       signal,
       route,
       size,
-    }: { signal: AbortSignal; route?: UpstreamRoute | undefined; size?: number | undefined },
+      maxBytes,
+    }: {
+      signal: AbortSignal
+      route?: UpstreamRoute | undefined
+      size?: number | undefined
+      maxBytes?: number
+    },
   ): Promise<ReadableBlob | undefined> {
     const { store } = this.#options
     const stored = await store.stat(digest)
@@ -66,7 +73,7 @@ export class BlobFetcher implements AsyncDisposable {
         read: (range, reading) => this.#readStored(digest, range, reading),
       }
     }
-    const transfer = await this.#start(digest, { route, knownSize: size })
+    const transfer = await this.#start(digest, { route, knownSize: size, maxBytes })
     if (!(await transfer.isAvailable(signal))) {
       if (isOperationError(transfer.failure, 'BLOB_UNKNOWN')) return undefined
       throw transfer.failure
@@ -134,7 +141,15 @@ export class BlobFetcher implements AsyncDisposable {
 
   async #start(
     digest: Digest,
-    { route, knownSize }: { route?: UpstreamRoute | undefined; knownSize?: number | undefined },
+    {
+      route,
+      knownSize,
+      maxBytes,
+    }: {
+      route?: UpstreamRoute | undefined
+      knownSize?: number | undefined
+      maxBytes?: number | undefined
+    },
   ): Promise<BlobTransfer> {
     const running = this.#moving.get(digest)
     if (running) {
@@ -162,6 +177,7 @@ export class BlobFetcher implements AsyncDisposable {
       digest,
       images,
       reads: this.#reads,
+      maxBytes,
       ...(size !== undefined && { size }),
     })
     if (route) transfer.onRoute(route)

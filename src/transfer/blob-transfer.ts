@@ -45,6 +45,7 @@ export class BlobTransfer {
   #partial: ReadablePieces | undefined
   readonly #reads: SharedReads
   readonly #pace = new ReaderPace()
+  readonly #maxBytes: number
   #isProven = false
   #attempt = 1
   #readers = 0
@@ -58,22 +59,32 @@ export class BlobTransfer {
   /** peers may have the pieces that are here: a torrent proves them */
   isShared = false
 
-  /** @param options.reads those of the node; by default the transfer is alone */
+  /**
+   * @param options.maxBytes of a blob whose size is not known
+   * @param options.reads those of the node; by default the transfer is alone
+   */
   constructor(options: {
     digest: Digest
     size?: number
+    maxBytes?: number | undefined
     images: readonly Digest[]
     reads?: SharedReads
   }) {
     this.digest = options.digest
     this.images = options.images
     this.#size = options.size ?? -1
+    this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
     this.#reads = options.reads ?? new SharedReads()
   }
 
   /** Bytes; -1 until a peer or a manifest told. */
   get size(): number {
     return this.#size
+  }
+
+  /** Whether the blob may have the size that somebody says. */
+  mayHave(size: number): boolean {
+    return this.#size < 0 ? size <= this.#maxBytes : size === this.#size
   }
 
   get state(): TransferSnapshot['state'] {

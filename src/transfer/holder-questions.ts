@@ -91,7 +91,7 @@ export class HolderQuestions {
     const answers = this.#options.finder.holders(digests, { images: transfer.images, ...options })
     for await (const holder of answers) {
       if (holder.blob.digest !== transfer.digest) continue
-      if (transfer.size >= 0 && holder.blob.size !== transfer.size) continue
+      if (!transfer.mayHave(holder.blob.size)) continue
       if (holder.blob.isPrivate && !(await this.#options.mayTakePrivate(transfer))) continue
       yield holder
     }

@@ -150,7 +150,7 @@ export class ImageResolver {
     const route = this.#routeOf(reference, identity)
     const blob = (await store.has(digest))
       ? undefined
-      : await fetcher.open(digest, { signal, route, size })
+      : await fetcher.open(digest, { signal, route, size, maxBytes: MAX_MANIFEST_BYTES })
     if (!blob && !(await store.has(digest))) return undefined
     if (!(await access.mayRead({ ...question, repository: reference }))) return undefined
     const bytes = blob ? await readWhole(blob, signal) : await readSmallBlob(store, digest)

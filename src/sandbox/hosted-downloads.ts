@@ -55,12 +55,13 @@ export class HostedDownloads implements Disposable {
     hosted?.download.progress.onForeignPiece(index)
   }
 
-  /** Nothing is written into its file any more when this returns; a complete torrent goes on as a seed until idle. */
-  async close(id: number): Promise<void> {
+  /** Nothing is written into its file any more when this returns. @param options.isKept goes on as a seed until idle */
+  async close(id: number, { isKept }: { isKept: boolean }): Promise<void> {
     const hosted = this.#downloads.get(id)
     this.#downloads.delete(id)
     this.#lastPeers.delete(id)
-    if (hosted && !hosted.download.progress.isComplete) await hosted.download[Symbol.asyncDispose]()
+    if (!hosted || (isKept && hosted.download.progress.isComplete)) return
+    await hosted.download[Symbol.asyncDispose]()
   }
 
   [Symbol.dispose](): void {

@@ -208,7 +208,7 @@ export class PeerSideHost implements AsyncDisposable {
         keys: ({ peer, orders, ...ask }, { signal }) =>
           this.#opened.client.keys(peer, orders, { ...ask, signal }),
         download: (order) => this.#opened.downloads.open(order),
-        closeDownload: (id) => this.#rooms?.downloads.close(id),
+        closeDownload: ({ id, isKept }) => this.#rooms?.downloads.close(id, { isKept }),
         stats: () => this.#stats(),
       },
       streams: {

@@ -84,7 +84,8 @@ export interface PeerSideInterface {
     blob(question: Asked & { digest: Digest; maxBytes?: number }): Uint8Array | undefined
     keys(question: Asked & { orders: object }): unknown
     download(order: DownloadOrder): void
-    closeDownload(id: number): void
+    /** @param end.isKept the blob was proven: where it is whole, it goes on to be given to peers */
+    closeDownload(end: { id: number; isKept: boolean }): void
     /** how it fares; what went over connections until now is told before */
     stats(argument: undefined): PeerSideStats
     close(argument: undefined): void

@@ -13,6 +13,7 @@ import { RemoteCalls, type RemoteHandlers } from '../support/remote-calls.ts'
 import { relayLine, type Log } from '../telemetry/log.ts'
 import type { PeerSideProcess } from './peer-side-process.ts'
 import type {
+  DownloadOrder,
   NodeInterface,
   PeerSideCalls,
   PeerSideSettings,
@@ -151,8 +152,8 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     const download = new RemoteDownload(this.#lastId, {
       ...options,
       orders: {
-        download: (order) => this.#ask((calls) => calls.call('download', order)),
-        close: (id) => this.#closeDownload(id),
+        download: (order) => this.#orderDownload(order),
+        close: (end) => this.#closeDownload(end),
         dial: (to) => this.#open?.note('dial', to),
         foreignPiece: (piece) => this.#open?.note('foreignPiece', piece),
       },
@@ -279,14 +280,23 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     try {
       await download.start()
     } catch (error) {
-      if (!isOperationError(error, 'PEER_SIDE_LOST')) download.onFailed(error)
+      download.onFailed(error)
     }
   }
 
-  async #closeDownload(id: number): Promise<void> {
-    this.#downloads.delete(id)
+  /** Where there is nobody to do it, the next one is told of all downloads as it opens. */
+  async #orderDownload(order: DownloadOrder): Promise<void> {
     try {
-      await this.#open?.call('closeDownload', id, { signal: AbortSignal.timeout(RESTART_MS) })
+      await this.#open?.call('download', order)
+    } catch (error) {
+      if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error
+    }
+  }
+
+  async #closeDownload(end: { id: number; isKept: boolean }): Promise<void> {
+    this.#downloads.delete(end.id)
+    try {
+      await this.#open?.call('closeDownload', end)
     } catch (error) {
       // where the process has ended, nothing is written any more
       if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error

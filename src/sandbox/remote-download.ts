@@ -20,7 +20,7 @@ interface DownloadEvents {
 /** How the node has its orders carried out, whichever process does it now. */
 interface Orders {
   download(order: DownloadOrder): Promise<void>
-  close(id: number): Promise<void>
+  close(end: { id: number; isKept: boolean }): Promise<void>
   dial(to: { id: number; endpoint: DialedPeer }): void
   foreignPiece(piece: { id: number; index: number }): void
 }
@@ -31,7 +31,7 @@ const MAX_REMEMBERED = 64
  * The pieces of one blob, fetched from peers by the peer side. When that begins anew, so does the download there, with
  * the pieces that are here and the peers that were dialed; nobody here notices but by the time it takes.
  */
-export class RemoteDownload extends EventEmitter<DownloadEvents> implements AsyncDisposable {
+export class RemoteDownload extends EventEmitter<DownloadEvents> {
   readonly id: number
   /** peers that could deliver now, and those that are connected */
   peers = { usable: 0, total: 0 }
@@ -109,12 +109,12 @@ export class RemoteDownload extends EventEmitter<DownloadEvents> implements Asyn
     if (!this.#isClosed) this.emit('failed', error)
   }
 
-  /** Nothing is written any more when this returns. A complete blob goes on to be given to peers. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Nothing is written any more when this returns. @param options.isKept what is whole is given to peers from now on */
+  async close({ isKept }: { isKept: boolean }): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
     this.removeAllListeners()
-    await this.#orders.close(this.id)
+    await this.#orders.close({ id: this.id, isKept })
   }
 
   /** @returns whether it was not counted before */

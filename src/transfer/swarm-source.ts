@@ -162,7 +162,7 @@ export class SwarmSource {
     this.#moving.set(torrent.infoHash, transfer)
     assembly.join(download, async () => {
       this.#moving.delete(torrent.infoHash)
-      await download[Symbol.asyncDispose]()
+      await download.close({ isKept: assembly.isCommitted })
       if (assembly.isCommitted) return
       this.#options.peerSide.discovery.withdraw(rendezvousAtInfoHash(torrent.infoHash))
     })

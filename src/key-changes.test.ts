@@ -1,22 +1,27 @@
 /** The key of a swarm changes, and members are shut out, while real nodes run. */
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
-import { OperationError } from './errors.ts'
-import {
-  makeNodeIdentity,
-  openNodeIdentity,
-  type NodeIdentity,
-} from './membership/node-identity.ts'
-import type { SwarmKey } from './membership/swarm-key.ts'
-import { SwarmKeys } from './membership/swarm-keys.ts'
-import { memberSecrets } from './peering/channel-secret.ts'
-import { PeerClient } from './peering/peer-client.ts'
-import { SecureChannel } from './peering/secure-channel.ts'
+import { parseInvite } from './membership/invite.ts'
+import { makeNodeIdentity, openNodeIdentity } from './membership/node-identity.ts'
+import { openOffline } from './node.ts'
+import { joinSwarm } from './peering/join-swarm.ts'
+import { silentLog } from './telemetry/log.ts'
 import { until } from './testing/dht-testnet.ts'
-import { openTestnet, writeLayout, type TestNode, type Testnet } from './testing/testnet.ts'
+import {
+  agree,
+  askAs,
+  assertPulls,
+  idOf,
+  importImage,
+  met,
+  oldKeyEnded,
+  peerNames,
+  startAll,
+} from './testing/key-stage.ts'
+import { configOf, openTestnet, writeLayout, type TestNode } from './testing/testnet.ts'
 
 const DAY_MS = 86_400_000
 const MIB = 1024 * 1024
@@ -24,8 +29,7 @@ const ROTATE = { overlapMs: 1000 }
 
 test('all members get a new key, and pulls go on with it', async () => {
   await using net = await openTestnet()
-  const [a, b, c] = [await net.start('a'), await net.start('b'), await net.start('c')]
-  await met(a, b, c)
+  const [a, b, c] = await startAll(net, 'a', 'b', 'c')
   const before = await idOf(a)
   const fixture = await writeLayout(join(net.dir, 'image'), [2_000_000])
   await a.run(a.node.operations.import, { path: fixture.path, name: 'local/app:1' })
@@ -48,7 +52,7 @@ test('two keys at the same moment: all agree on one of them', async () => {
     b.run(b.node.operations.swarmRotate, { overlapMs: DAY_MS }),
     c.run(c.node.operations.swarmRotate, { overlapMs: DAY_MS }),
   ])
-  await until(async () => new Set(await Promise.all(nodes.map(idOf))).size === 1)
+  await agree(...nodes)
   await assertPulls(net, a, c)
 })
 
@@ -73,8 +77,8 @@ for (const { name, change, isRevoked } of [
     const { notReached } = await change(a)
     assert.ok(notReached.some(({ nodeName }) => nodeName === 'off'))
     if (isRevoked) await oldKeyEnded(net, off, a)
-    const again = await net.start('off', { discovery: ['none'] })
-    await until(async () => (await idOf(again)) === (await idOf(a)))
+    const again = await net.start('off')
+    await agree(a, again)
     await met(a, again)
     const pulled = await a.run(a.node.operations.pull, { reference: 'local/off:1', load: false })
     assert.equal(pulled.bytes.peers, pulled.size)
@@ -146,7 +150,7 @@ test('the key is changed, and taken away from a member, while pulls run: none fa
     changes.push(performance.now())
     await make()
     // all that comes with it: others send with the new key, the old one ends
-    await until(async () => (await askAs(await strangerOf(net), node)) !== 'member')
+    await until(async () => (await askAs(net, node)) !== 'member')
   }
   await Promise.race([pulling, change(b, () => b.run(b.node.operations.swarmRotate, ROTATE))])
   await Promise.race([
@@ -168,82 +172,91 @@ test('the key is changed, and taken away from a member, while pulls run: none fa
   await assert.rejects(m.run(m.node.operations.pull, { reference: long, load: false }))
 })
 
-async function idOf(node: TestNode): Promise<string> {
-  const { swarmId } = await node.run(node.node.operations.swarmId, {})
-  assert.equal(node.node.ready.swarmId, swarmId)
-  return swarmId
-}
+test('nodes that are stopped in the middle of a change go on with it', async () => {
+  await using net = await openTestnet({ keySettleMs: 60_000 })
+  const [a, b] = await startAll(net, 'a', 'b')
+  await a.run(a.node.operations.swarmRevoke, { nodes: ['f'.repeat(64)] })
+  await Promise.all([a.stop(), b.stop()])
+  const [again, other] = [await net.start('a'), await net.start('b')]
+  await met(again, other)
+  await agree(again, other)
+  assert.notEqual(await askAs(net, again), 'member')
+  await assertPulls(net, again, other)
+})
 
-async function peerNames(node: TestNode): Promise<string[]> {
-  const { peers } = await node.run(node.node.operations.peers, {})
-  return (peers as readonly { nodeName: string; state: string }[]).map(({ nodeName }) => nodeName)
-}
-
-/** Each of them has met all others. */
-async function met(...nodes: readonly TestNode[]): Promise<void> {
-  await until(async () => {
-    const names = await Promise.all(nodes.map(peerNames))
-    return names.every(({ length }) => length >= nodes.length - 1)
-  })
-}
-
-async function startAll<const Names extends readonly string[]>(
-  net: Testnet,
-  ...names: Names
-): Promise<{ [Index in keyof Names]: TestNode }> {
-  const nodes: TestNode[] = []
-  for (const name of names) nodes.push(await net.start(name))
-  await met(...nodes)
-  return nodes as { [Index in keyof Names]: TestNode }
-}
-
-/** A new image on a node, with layers of these sizes. @returns its name */
-async function importImage(net: Testnet, node: TestNode, ...layers: number[]): Promise<string> {
-  const name = randomBytes(8).toString('hex')
-  const { path } = await writeLayout(join(net.dir, name), layers)
-  await node.run(node.node.operations.import, { path, name: `local/${name}:1` })
-  return `local/${name}:1`
-}
-
-async function strangerOf({
-  swarmKey,
-}: Testnet): Promise<{ identity: NodeIdentity; swarmKey: string }> {
-  return { identity: makeNodeIdentity(), swarmKey }
-}
-
-/** An image of one node is pulled by another, all of it from peers. */
-async function assertPulls(net: Testnet, from: TestNode, to: TestNode): Promise<void> {
-  const reference = await importImage(net, from, 1_500_000, 1000)
-  const pulled = await to.run(to.node.operations.pull, { reference, load: false })
-  assert.equal(pulled.bytes.peers, pulled.size)
-}
-
-/** What a node is told that comes with this identity and this key: `member`, or the code of its error. */
-async function askAs(
+test('a key that was changed while the node was off is handed over at its next start', async () => {
+  await using net = await openTestnet()
+  const [a, b] = await startAll(net, 'a', 'b')
+  const before = await idOf(b)
+  await a.stop()
   {
-    identity,
-    swarmKey,
-    peerPort = 1,
-  }: { identity: NodeIdentity; swarmKey: string; peerPort?: number },
-  { node: { ready } }: TestNode,
-): Promise<string> {
-  const keys = new SwarmKeys(Buffer.from(swarmKey, 'hex') as SwarmKey)
-  const channel = new SecureChannel({ secrets: memberSecrets(keys), identity })
-  using client = new PeerClient(keys, channel)
-  const hello = { nodeId: identity.nodeId, nodeName: 'x', version: '1', peerPort }
-  try {
-    await client.hello({ host: '127.0.0.1', port: ready.peerPort }, hello)
-    return 'member'
-  } catch (error) {
-    if (error instanceof OperationError) return error.code
-    throw error
+    await using offline = await openOffline(configOf(net, 'a'), { log: silentLog })
+    const { swarmRotate } = offline.operations
+    const options = { signal: new AbortController().signal, report: () => {} }
+    const { notReached } = await swarmRotate({ overlapMs: DAY_MS }, options)
+    assert.deepEqual(
+      notReached.map(({ nodeName }) => nodeName),
+      ['b'],
+    )
   }
-}
+  const again = await net.start('a')
+  await agree(again, b)
+  assert.notEqual(await idOf(b), before)
+  await assertPulls(net, again, b)
+})
 
-/** Those who were met before are told nothing any more but which key there is now. */
-async function oldKeyEnded(net: Testnet, known: TestNode, at: TestNode): Promise<void> {
-  const identity = await openNodeIdentity(known.dataDir)
-  const { peerPort } = known.node.ready
-  const ask = () => askAs({ identity, swarmKey: net.swarmKey, peerPort }, at)
-  await until(async () => (await ask()) === 'SWARM_KEY_OUTDATED')
-}
+test('who joins with the new key finds the others by it, and is told who is shut out', async () => {
+  await using net = await openTestnet()
+  const [a, b] = await startAll(net, 'a', 'b')
+  await a.run(a.node.operations.swarmRevoke, { nodes: ['e'.repeat(64)] })
+  const { invite } = await b.run(b.node.operations.swarmInvite, {})
+  const parsed = parseInvite(invite)
+  assert.ok(parsed.kind === 'key')
+  const swarmKeyFile = join(net.dir, 'new.key')
+  await writeFile(swarmKeyFile, parsed.key.toString('hex'))
+  const late = await net.start('late', { swarmKeyFile })
+  await met(a, b, late)
+  await agree(a, b, late)
+  await assertPulls(net, late, a)
+  const { swarmRevoke } = late.node.operations
+  await late.run(swarmRevoke, { nodes: ['d'.repeat(64)] })
+  await agree(a, b, late)
+})
+
+test('a ticket that was open is void when somebody is shut out: he may have it', async () => {
+  await using net = await openTestnet()
+  const [a, b] = await startAll(net, 'a', 'b')
+  const { invite } = await b.run(b.node.operations.swarmInvite, { lifetimeMs: 60_000 })
+  const parsed = parseInvite(invite)
+  assert.ok(parsed.kind === 'ticket')
+  const join = () =>
+    joinSwarm(
+      { ticket: parsed.ticket, identity: makeNodeIdentity() },
+      { signal: AbortSignal.timeout(5000) },
+    )
+  assert.equal((await join()).swarmKey.toString('hex'), net.swarmKey)
+  await a.run(a.node.operations.swarmRevoke, { nodes: ['f'.repeat(64)] })
+  await assert.rejects(join(), { code: 'INVITE_INVALID' })
+})
+
+test('says whom it takes for nobody, for several, or for itself', async () => {
+  await using net = await openTestnet()
+  const [a] = await startAll(net, 'a', 'b', 'b2')
+  const revoke = (...nodes: string[]) => a.run(a.node.operations.swarmRevoke, { nodes })
+  for (const text of ['nobody', 'b3', '', 'f'.repeat(63), 'a', a.node.ready.nodeId])
+    await assert.rejects(revoke(text), { code: 'NODE_UNKNOWN' })
+  const before = await idOf(a)
+  await assert.rejects(revoke('b', 'nobody'), { code: 'NODE_UNKNOWN' })
+  assert.equal(await idOf(a), before)
+})
+
+test("the key of the public swarm is nobody's to change", async () => {
+  await using net = await openTestnet()
+  const a = await net.start('a', { swarm: 'public' })
+  await assert.rejects(a.run(a.node.operations.swarmRotate, { overlapMs: 1 }), {
+    code: 'CONFIG_INVALID',
+  })
+  await assert.rejects(a.run(a.node.operations.swarmRevoke, { nodes: ['b'] }), {
+    code: 'CONFIG_INVALID',
+  })
+})

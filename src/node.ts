@@ -321,7 +321,7 @@ export async function openNode(
       lan: peerSide,
       log,
       onLookedAround: () => (hasLookedAround = true),
-      lastKnown: () => keyKeeper?.book.all().slice(0, 32) ?? [],
+      lastKnown: () => keyChanges?.lastKnown(settings) ?? [],
     }),
   )
   rooms.use(keepConfirming({ register, log }))

@@ -1,5 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { KeyChangeResult, NodeOperations } from '../control/control-protocol.ts'
+import type { PeerAddress } from '../discovery/discovery.ts'
+import type { DiscoverySetting } from '../discovery/discovery-setting.ts'
 import { messageOf, OperationError } from '../errors.ts'
 import type { KeyKeeper } from '../membership/key-keeper.ts'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
@@ -24,12 +26,21 @@ export interface KeyChangeParts {
   readonly log: Log
 }
 
+// Of those who were seen last; more are tried where the first ones answer.
+const MAX_LAST_KNOWN = 32
+
 type KeyOperations = Pick<NodeOperations, 'swarmRotate' | 'swarmRevoke'>
 
+/** What a node can do about keys while it runs. */
+interface KeyChanges extends Disposable {
+  readonly courier: KeyCourier
+  readonly operations: KeyOperations
+  /** where members took connections once, for who finds nobody: a key that has ended is worth nothing elsewhere */
+  lastKnown(settings: readonly DiscoverySetting[]): readonly PeerAddress[]
+}
+
 /** Follows the keys of the swarm while the node runs: tells others, and lets go of what ends with a key. */
-export async function openKeyChanges(
-  parts: KeyChangeParts,
-): Promise<Disposable & { courier: KeyCourier; operations: KeyOperations }> {
+export async function openKeyChanges(parts: KeyChangeParts): Promise<KeyChanges> {
   const { keeper, peerSide, directory, finder, log } = parts
   const courier = new KeyCourier({ ...parts, client: peerSide.questions })
   const follower = new KeyFollower(parts, courier)
@@ -42,6 +53,10 @@ export async function openKeyChanges(
   await follower.forgetRevoked()
   return {
     courier,
+    lastKnown: (settings) =>
+      settings.some(({ kind }) => kind === 'none')
+        ? []
+        : keeper.book.all().slice(0, MAX_LAST_KNOWN),
     operations: keyOperations(keeper, {
       others: () => directory.all(),
       tellAll: () => courier.tellAll(),

@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache'
+
 import { isOperationError, messageOf } from '../errors.ts'
 import type { KeyKeeper } from '../membership/key-keeper.ts'
 import { formatKeyOrders, parseKeyOrders } from '../membership/key-order.ts'
@@ -27,9 +29,10 @@ interface KeyCourierOptions {
 }
 
 const TELL_MS = 2000
+const MAX_KNOWN = 5000
 const MAX_AT_ONCE = 16
 // Who hands an order on does not know whom others have told already: a few, and the others only if nobody has.
-const TOLD_AT_ONCE = 8
+const TOLD_AT_ONCE = 32
 const TOLD_PER_ROUND = 32
 const ROUNDS_MS = [2000, 5000, 15_000, 60_000]
 
@@ -40,8 +43,8 @@ const ROUNDS_MS = [2000, 5000, 15_000, 60_000]
 export class KeyCourier implements Disposable {
   readonly #options: KeyCourierOptions
   readonly #exchanging = new SingleFlight<boolean>()
-  readonly #markOf = new Map<string, string>()
-  readonly #triedWith = new Map<string, string>()
+  readonly #markOf = new LRUCache<string, string>({ max: MAX_KNOWN })
+  readonly #triedWith = new LRUCache<string, string>({ max: MAX_KNOWN })
   #round = 0
   #timer: NodeJS.Timeout | undefined
   readonly #stop = new AbortController()
@@ -58,7 +61,9 @@ export class KeyCourier implements Disposable {
   /** node ids */
   upToDate(): string[] {
     const { mark } = this.#options.keeper
-    return [...this.#markOf].filter(([, known]) => known === mark).map(([nodeId]) => nodeId)
+    return [...this.#markOf.entries()]
+      .filter(([, known]) => known === mark)
+      .map(([nodeId]) => nodeId)
   }
 
   /** A member said hello, or answered it. */

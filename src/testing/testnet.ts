@@ -25,6 +25,7 @@ export interface TestNode {
 export interface Testnet extends AsyncDisposable {
   readonly dir: string
   readonly swarmKey: string
+  readonly swarmKeyFile: string
   /** Starts one more node; with the name of one that was stopped, that one again. */
   start(nodeName: string, config?: Partial<Config>): Promise<TestNode>
 }
@@ -44,6 +45,7 @@ export async function openTestnet({
   return {
     dir,
     swarmKey,
+    swarmKeyFile,
     async start(nodeName, config = {}) {
       const dataDir = join(dir, nodeName)
       const [first] = ports.values()
@@ -95,6 +97,12 @@ function asTestNode(node: RunningNode, dataDir: string): TestNode {
     get: (path, init) => fetch(`http://${node.ready.registry}${path}`, init),
     stop: async () => node[Symbol.asyncDispose](),
   }
+}
+
+/** What a node of that name is opened with, but for how it finds others. */
+export function configOf({ dir, swarmKeyFile }: Testnet, nodeName: string): Config {
+  const dataDir = join(dir, nodeName)
+  return { ...QUIET, nodeName, dataDir, swarmKeyFile, discovery: ['none'], peerPort: 0 }
 }
 
 /** An image as an OCI layout folder. */

@@ -8,13 +8,20 @@ import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
 import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { tempDir } from '../testing/temp-dir.ts'
 import { CombinedDiscovery } from './combined-discovery.ts'
-import { collect, testKey, Testnet, testSwarmKeys, until } from '../testing/dht-testnet.ts'
+import {
+  collect,
+  testKey,
+  Testnet,
+  testSwarmKey,
+  testSwarmKeys,
+  until,
+} from '../testing/dht-testnet.ts'
 import { PlainMainline } from '../testing/plain-mainline.ts'
 import { formatPeerAddress, type Discovery } from './discovery.ts'
 import { parseDiscovery } from './discovery-setting.ts'
 import { LanDiscovery } from './lan-discovery.ts'
 import { contactsOf, openDiscovery } from './open-discovery.ts'
-import { MAINLINE_ROUTERS, routersOf } from './open-mainline.ts'
+import { MAINLINE_ROUTERS, onOtherKeys, routersOf } from './open-mainline.ts'
 import { StaticDiscovery } from './static-discovery.ts'
 
 const swarmKeys = testSwarmKeys('open-discovery')
@@ -107,6 +114,26 @@ test('members that know nothing of each other meet on mainline, where strangers 
   await until(() => stranger.stats().mainline?.isListed === true)
   assert.equal(stranger.stats().mainline?.members, 0)
   assert.ok(new Set(mainline.kept().map(({ v }) => v.length)).size === 1)
+})
+
+test('with another key a member moves to another item at once, but not for every member that is met', async () => {
+  await using dir = await tempDir()
+  await using mainline = await PlainMainline.open({ nodeCount: 12 })
+  const list = `mainline:${formatPeerAddress(mainline.router)}`
+  const [old, next] = [testSwarmKey('old'), testSwarmKey('next')]
+  const changing = new SwarmKeys(old)
+  let changeCount = 0
+  onOtherKeys(changing, () => (changeCount += 1))
+  const options = { list, port: 0, swarmKeys: changing, stateDir: dir.path }
+  await using member = await open(options)
+  await until(() => member.stats().mainline?.isListed === true)
+  const targets = () => new Set(mainline.kept().map(({ target }) => target)).size
+  assert.equal(targets(), 1)
+  changing.set({ ...changing.state, metAtMs: new Map([['ab', 1]]) })
+  assert.equal(changeCount, 0)
+  changing.set({ ...changing.state, current: next, accepted: [next, old] })
+  assert.equal(changeCount, 1)
+  await until(() => targets() === 2)
 })
 
 test('without mainline in the settings, and with a stand-in that is not there, nobody is asked or waited for', async () => {

@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net'
 
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
-import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
+import { PUBLIC_SWARM_KEY, swarmIdOf } from '../membership/swarm-key.ts'
 import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { DhtDiscovery } from './dht-discovery.ts'
@@ -68,8 +68,20 @@ export function openMainline(options: OpenMainlineOptions): MainlineMeeting {
     },
     log,
   })
-  swarmKeys.on('change', () => meeting.refresh())
+  onOtherKeys(swarmKeys, () => meeting.refresh())
   return meeting
+}
+
+/** Calls `act` when other keys count: `change` also tells of members that were met. */
+export function onOtherKeys(swarmKeys: SwarmKeys, act: () => void): void {
+  const idsOf = ({ current, accepted }: SwarmKeys) => [current, ...accepted].map(swarmIdOf).join()
+  let known = idsOf(swarmKeys)
+  swarmKeys.on('change', () => {
+    const ids = idsOf(swarmKeys)
+    if (ids === known) return
+    known = ids
+    act()
+  })
 }
 
 /** Plain, on a port of its own and with an id of its own: nothing ties it to the DHT of the swarm. */

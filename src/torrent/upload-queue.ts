@@ -40,7 +40,7 @@ const MAX_READS_PER_WIRE = 8
  */
 export class UploadQueue {
   readonly #lanes = new Set<Lane>()
-  readonly #limit: TokenBucket | undefined
+  #limit: TokenBucket | undefined
   #timer: NodeJS.Timeout | undefined
   #isPumping = false
 
@@ -61,6 +61,11 @@ export class UploadQueue {
     }
     socket.on('drain', () => this.#pump())
     wire.once('close', () => this.#lanes.delete(lane))
+  }
+
+  /** From now on so many bytes a second. */
+  limit(bytesPerSecond: number): void {
+    this.#limit = new TokenBucket(bytesPerSecond)
   }
 
   close(): void {

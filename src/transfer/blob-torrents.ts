@@ -12,14 +12,23 @@ import { asDictionary, decodeBencode } from '../support/bencode.ts'
 import { SingleFlight } from '../support/single-flight.ts'
 import { encodeInfo, hashPieces, makeTorrent, parseInfo } from '../torrent/metainfo.ts'
 
+/** What is read of a store in order to share what it holds. */
+export type SharedStore = Pick<
+  BlobStore,
+  'has' | 'stat' | 'open' | 'openFile' | 'pathOf'
+>
+
+/** Where torrents are kept. */
+export type TorrentCatalog = Pick<Catalog, 'torrentOf' | 'torrentByInfoHash' | 'putTorrent'>
+
 /** The torrents of the blobs this node holds: kept, made where they were lost, handed over and checked. */
 export class BlobTorrents {
-  readonly #store: BlobStore
-  readonly #catalog: Catalog
+  readonly #store: SharedStore
+  readonly #catalog: TorrentCatalog
   readonly #swarmKeys: SwarmKeys
   readonly #hashing = new SingleFlight<TorrentRecord | undefined>()
 
-  constructor(options: { store: BlobStore; catalog: Catalog; swarmKeys: SwarmKeys }) {
+  constructor(options: { store: SharedStore; catalog: TorrentCatalog; swarmKeys: SwarmKeys }) {
     this.#store = options.store
     this.#catalog = options.catalog
     this.#swarmKeys = options.swarmKeys

@@ -22,6 +22,8 @@ interface ContentAccessOptions {
   readonly upstream?: Upstream | undefined
   /** how long a right counts after upstream confirmed it, milliseconds */
   readonly lifetimeMs: number
+  /** told when content is marked as private, before a byte of it is given out */
+  readonly onPrivate?: (digest: Digest) => void
   readonly log?: Log
 }
 
@@ -77,8 +79,15 @@ export class ContentAccess {
     }
     this.#grants.set(grantKey(repository, identity), true)
     if (kind === 'manifest' || !(await this.isPrivate(digest))) {
-      await privateContent.add(digest, nameOf(repository))
+      await this.#mark(digest, nameOf(repository))
     }
+  }
+
+  async #mark(digest: Digest, repository?: string): Promise<void> {
+    const { privateContent, onPrivate } = this.#options
+    const isNew = !privateContent.has(digest)
+    await privateContent.add(digest, repository)
+    if (isNew) onPrivate?.(digest)
   }
 
   /** Somebody who may share it did so on purpose: an import, a seed, a push. */
@@ -94,7 +103,7 @@ export class ContentAccess {
     const { digest } = question
     const images = await this.#options.catalog.imagesWithBlob(digest)
     if ([digest, ...images].some((one) => this.#public.has(one))) return true
-    if (!(await this.isPrivate(digest))) await this.#options.privateContent.add(digest)
+    if (!(await this.isPrivate(digest))) await this.#mark(digest)
     return this.mayRead(question)
   }
 

@@ -17,13 +17,29 @@ import type { Digest } from '../oci/digest.ts'
 import { childrenOf, parseManifest, type Manifest } from '../oci/manifest.ts'
 import { isManifestType } from '../oci/media-types.ts'
 import { canonicalName, parseReference, type Reference } from '../oci/reference.ts'
-import type { BlobStore } from '../store/blob-store.ts'
+import type { SharedStore } from './blob-torrents.ts'
 import type { ContentAccess } from './content-access.ts'
 import { readSmallBlob } from './store-sink.ts'
 
+/** What a register notes images and names in. */
+export type RegisterCatalog = Pick<
+  Catalog,
+  | 'images'
+  | 'image'
+  | 'putImage'
+  | 'removeImage'
+  | 'torrentOf'
+  | 'allReferences'
+  | 'references'
+  | 'lastSequence'
+  | 'putReference'
+  | 'removeReference'
+  | 'pins'
+>
+
 interface ImageRegisterOptions {
-  readonly store: BlobStore
-  readonly catalog: Catalog
+  readonly store: SharedStore
+  readonly catalog: RegisterCatalog
   readonly keys: RendezvousKeys
   readonly identity: NodeIdentity
   readonly swarmKeys: SwarmKeys
@@ -32,6 +48,8 @@ interface ImageRegisterOptions {
   readonly discovery?: Rendezvous
   readonly isPublic: boolean
   readonly access: Pick<ContentAccess, 'isPrivate'>
+  /** told of an image that this node no longer has */
+  readonly onImageRemoved?: (digest: Digest) => void
 }
 
 /** The pin of images that came from an archive and not from the engine. */
@@ -82,18 +100,7 @@ export class ImageRegister {
   async addManifest(digest: Digest, bytes: Uint8Array, { sync = true } = {}): Promise<Manifest> {
     const manifest = parseManifest(bytes)
     const known = await this.#options.catalog.image(digest)
-    if (!known) {
-      await this.addImage(
-        {
-          digest,
-          mediaType: manifest.mediaType,
-          size: bytes.length,
-          blobs: childrenOf(manifest).map((child) => blobOf(manifest, child)),
-          addedAtMs: Date.now(),
-        },
-        { sync },
-      )
-    }
+    if (!known) await this.addImage(imageOf(manifest, digest, bytes.length), { sync })
     return manifest
   }
 
@@ -165,6 +172,7 @@ export class ImageRegister {
     const { catalog, discovery, keys } = this.#options
     await catalog.removeImage(digest)
     discovery?.withdraw(keys.image(digest))
+    this.#options.onImageRemoved?.(digest)
   }
 
   /** This node is about to lose a blob: the public swarm is no longer told of its torrent. */
@@ -239,6 +247,17 @@ export function referencesOf(names: readonly string[], doors: readonly string[] 
       return []
     }
   })
+}
+
+/** What the catalog keeps of a manifest. @param size of the manifest, bytes */
+export function imageOf(manifest: Manifest, digest: Digest, size: number): ImageRecord {
+  return {
+    digest,
+    mediaType: manifest.mediaType,
+    size,
+    blobs: childrenOf(manifest).map((child) => blobOf(manifest, child)),
+    addedAtMs: Date.now(),
+  }
 }
 
 function blobOf(manifest: Manifest, { digest, size, mediaType }: Descriptor): ImageBlob {

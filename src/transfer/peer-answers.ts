@@ -11,10 +11,10 @@ import type { BlobTorrents } from './blob-torrents.ts'
 import type { ContentAccess } from './content-access.ts'
 
 interface PeerAnswersOptions {
-  readonly store: BlobStore
-  readonly catalog: Catalog
-  readonly torrents: BlobTorrents
-  readonly fetcher: BlobFetcher
+  readonly store: Pick<BlobStore, 'stat' | 'open'>
+  readonly catalog: Pick<Catalog, 'references'>
+  readonly torrents: Pick<BlobTorrents, 'handOver'>
+  readonly fetcher: Pick<BlobFetcher, 'shared'>
   readonly access: Pick<ContentAccess, 'isPrivate'>
   /** strangers ask: what is private is not here for them */
   readonly isPublic: boolean

@@ -54,7 +54,10 @@ export class StoreSink {
 }
 
 /** A manifest or config, whole. @throws OperationError BLOB_UNKNOWN, BLOB_SIZE_MISMATCH */
-export async function readSmallBlob(store: BlobStore, digest: Digest): Promise<Buffer> {
+export async function readSmallBlob(
+  store: Pick<BlobStore, 'stat' | 'openFile'>,
+  digest: Digest,
+): Promise<Buffer> {
   const stat = await store.stat(digest)
   if (!stat) throw new OperationError('BLOB_UNKNOWN', `blob ${digest}: not in the store`)
   if (stat.size > MAX_SMALL_BYTES) {

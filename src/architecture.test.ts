@@ -13,7 +13,7 @@ const LEVELS = [
   ['torrent'],
   ['sandbox'],
   ['transfer'],
-  ['registry', 'warmup', 'status', 'config', 'control'],
+  ['registry', 'warmup', 'status', 'config', 'control', 'publication'],
   ['node'],
   ['node.ts'],
   ['commands'],

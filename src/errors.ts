@@ -104,7 +104,7 @@ const CODES = {
     exitCode: 1,
   },
   PORT_IN_USE: {
-    hint: 'Stop what uses the port, or choose another with --registry or --peer-port (0 picks a free one).',
+    hint: 'Stop what uses the port, or choose another with --registry, --peer-port or --public-port (0 picks).',
     exitCode: 1,
   },
   ADDRESS_UNUSABLE: { hint: 'Give an address of this host, or leave the option out.', exitCode: 1 },
@@ -163,6 +163,19 @@ const CODES = {
   },
   CREDENTIALS_INVALID: {
     hint: 'Mend the Docker configuration file or the credential helper named above, or log in again.',
+    exitCode: 1,
+  },
+  PUBLICATION_REFUSED: {
+    hint: 'If it is yours to share with everybody, for ever, say so with --own; else leave it in your own swarm.',
+    exitCode: 1,
+  },
+  PUBLICATION_UNPROVEN: {
+    hint: 'Try again when the registry answers; or say with --own that the image is yours to share with everybody.',
+    exitCode: 1,
+    retryable: true,
+  },
+  NOT_PUBLISHED: {
+    hint: 'See with `ddocker ls` what this node publishes.',
     exitCode: 1,
   },
   REQUEST_UNPROVEN: {

@@ -22,6 +22,8 @@ import { keepConfirming } from './node/keep-confirming.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
 import { openKeyChanges } from './node/key-changes.ts'
 import { openPeerSide, type Answering } from './node/peer-side-of.ts'
+import { publishOperations } from './node/publish-operations.ts'
+import { Publishing } from './node/publishing.ts'
 import { openPushBackend } from './node/push-backend.ts'
 import { RunningStatus } from './node/running-status.ts'
 import { NodeBackend } from './node/registry-backend.ts'
@@ -30,6 +32,7 @@ import { openUpstreamOf } from './node/upstream-of.ts'
 import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
+import { publicReachOf, reachOf, type PeerSideReach } from './sandbox/peer-side-folder.ts'
 import type { PeerSideProcess } from './sandbox/peer-side-process.ts'
 import { createRegistryApp } from './registry/app.ts'
 import { createStatusRoutes } from './status/status-routes.ts'
@@ -105,6 +108,7 @@ export async function openNode(
   const directory = new PeerDirectory(identity.nodeId)
   const tickets = await TicketBook.open(config.dataDir)
   let answering: Answering | undefined
+  const launch = await launcher(isolatesPeers)
   const peerSide = rooms.use(
     await openPeerSide({
       config,
@@ -112,7 +116,7 @@ export async function openNode(
       identity,
       swarmKeys,
       tickets,
-      launch: await launcher(config, isolatesPeers),
+      launch: () => launch(reachOf(config.dataDir)),
       answering: () => answering,
       log,
     }),
@@ -136,6 +140,7 @@ export async function openNode(
     upstream,
     log,
     lifetimeMs: accessLifetimeMs,
+    onPrivate: () => publishing.lookAfter(),
   })
   // What moves: who holds what, one transfer per blob.
   const finder = new PeerFinder({ discovery, client, directory, keys, self, log })
@@ -193,10 +198,25 @@ export async function openNode(
     isPublic,
     access,
     nodeName: config.nodeName,
+    onImageRemoved: (digest) => publishing.onImageRemoved(digest),
   })
   const keyParts = { peerSide, directory, finder, catalog, tickets, register, log }
   const keyChanges =
     keyKeeper && rooms.use(await openKeyChanges({ ...keyParts, keeper: keyKeeper }))
+  // What everybody may have, beside the closed swarm: nothing of that is handed to it but the parts to choose from.
+  const publishing = rooms.use(
+    await Publishing.open({
+      config,
+      store,
+      catalog,
+      torrents,
+      access,
+      log,
+      launch: () => launch(publicReachOf(config.dataDir)),
+      onUploadShare: (bytesPerSecond) => peerSide.limitUploads(bytesPerSecond),
+      onSent: (bytes) => metrics.countPeerBytes('out', bytes),
+    }),
+  )
   const upstreamTags =
     upstream && new UpstreamTags({ upstream, access, freshness: config.tagFreshness })
   const resolver = new ImageResolver({
@@ -308,12 +328,21 @@ export async function openNode(
       isPublic ? undefined : { tickets, host: config.peerHost, peerPort },
     ),
     ...(keyChanges?.operations ?? refuseKeyChanges()),
+    ...publishOperations({
+      ...offline,
+      access,
+      upstream,
+      publishing,
+      isPublic,
+      register,
+      publicNode: { nodeId: identity.nodeId, nodeName: config.nodeName, port: peerPort },
+    }),
     explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),
     list: async () => ({ images: await status.images() }),
     status: () => status.status(),
     peers: async () => ({ peers: await status.peers() }),
   }
-  status.open({ ready, fetcher, engineImages })
+  status.open({ ready, fetcher, engineImages, publishing })
   rooms.use(await ControlServer.open({ dataDir: config.dataDir, operations, log }))
   rooms.use(
     keepMeeting({
@@ -326,6 +355,7 @@ export async function openNode(
   )
   rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
+  if (!isPublic) await publishing.resume()
   const opened = rooms.move()
   opened.defer(() => stopping.abort())
   return { ready, operations, [Symbol.asyncDispose]: () => opened.disposeAsync() }
@@ -361,12 +391,11 @@ export async function openNode(
 
 /** What is not needed is not loaded: a node whose peers are isolated has no torrent engine in it. */
 async function launcher(
-  { dataDir }: Config,
   isolatesPeers: boolean,
-): Promise<() => PeerSideProcess> {
-  if (!isolatesPeers) return (await import('./sandbox/peer-side-inside.ts')).hostInside
-  const { launchPeerSide } = await import('./sandbox/peer-side-process.ts')
-  return () => launchPeerSide(dataDir)
+): Promise<(reach: PeerSideReach) => PeerSideProcess> {
+  return isolatesPeers
+    ? (await import('./sandbox/peer-side-process.ts')).launchPeerSide
+    : (await import('./sandbox/peer-side-inside.ts')).hostInside
 }
 
 /** `127.0.0.1:5151`, as people type it before an image name. */

@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 
 import { digestOf } from './oci/digest.ts'
+import { reachOf } from './sandbox/peer-side-folder.ts'
 import { peerSideFlags } from './sandbox/peer-side-process.ts'
 import { startDdockerNode, type DdockerNode } from './testing/lab/ddocker-node.ts'
 import { openLayoutRegistry } from './testing/layout-registry.ts'
@@ -97,7 +98,7 @@ test('the process that talks to peers has no environment, and Node lets it read 
     'NODE_COMPILE_CACHE',
   ])
   await writeFile(join(dir.path, 'config.json'), '{}')
-  const flags = peerSideFlags(node.dataDir)
+  const flags = peerSideFlags(reachOf(node.dataDir))
   const command = (await readFile(`/proc/${peerSide}/cmdline`, 'utf8')).split('\0')
   assert.equal(command.includes('--permission'), true)
   const probe = `

@@ -50,6 +50,8 @@ test('without any word, every option has the default of the design', async () =>
     swarm: 'closed',
     swarmKeyFile: undefined,
     discovery: ['lan', 'mainline'],
+    publicPort: 6882,
+    publicDiscovery: ['mainline'],
     dockerHost: 'auto',
     upstream: true,
     insecureUpstreams: [],
@@ -100,6 +102,16 @@ const VALUES: { [Key in keyof Omit<Config, 'dataDir'>]: [string, Config[Key]][] 
     ['1', 1],
     ['0', 0],
     ['65535', 65_535],
+  ],
+  publicPort: [
+    ['1', 1],
+    ['0', 0],
+    ['65535', 65_535],
+  ],
+  publicDiscovery: [
+    ['none', ['none']],
+    ['lan', ['lan']],
+    ['mainline, lan', ['mainline', 'lan']],
   ],
   peerHost: [
     ['127.0.0.1', '127.0.0.1'],

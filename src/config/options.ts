@@ -44,6 +44,10 @@ export interface Config {
   readonly swarmKeyFile: string | undefined
   /** as written and checked, for parseDiscovery: `lan`, `mainline`, `bootstrap:host:port` …, or `none` alone */
   readonly discovery: readonly string[]
+  /** TCP and UDP, for what is published; 0 picks. Nothing is bound while nothing is published */
+  readonly publicPort: number
+  /** as `discovery`, for what is published */
+  readonly publicDiscovery: readonly string[]
   /** `auto` (the usual socket, if there is one), `none`, or a URL */
   readonly dockerHost: string
   /** whether registries may be asked */
@@ -160,6 +164,23 @@ export const OPTIONS: OptionTable = {
     defaultText: 'lan,mainline',
     isList: true,
     defaultFor: () => ['lan', 'mainline'],
+    parse: parseDiscoveryWords,
+  },
+  publicPort: {
+    name: 'public-port',
+    placeholder: '<port>',
+    help: 'the port for everybody, TCP and UDP, open while an image is published; 0 picks',
+    defaultText: '6882',
+    defaultFor: () => 6882,
+    parse: parsePort,
+  },
+  publicDiscovery: {
+    name: 'public-discovery',
+    placeholder: '<list>',
+    help: 'how everybody finds what is published, as in --discovery',
+    defaultText: 'mainline',
+    isList: true,
+    defaultFor: () => ['mainline'],
     parse: parseDiscoveryWords,
   },
   dockerHost: {

@@ -47,6 +47,8 @@ export function connectNode(dataDir: string): RunningNodeOperations {
     pull: call('pull'),
     warm: call('warm'),
     torrent: call('torrent'),
+    publish: call('publish'),
+    unpublish: call('unpublish'),
     explain: call('explain'),
     list: call('list'),
     status: call('status'),

@@ -164,6 +164,66 @@ export interface TorrentResult {
   }[]
 }
 
+/** What to share with everybody. */
+export interface PublishRequest {
+  readonly references: readonly string[]
+  /** it is the user's own to share: no registry is asked */
+  readonly own: boolean
+  /** whether the answer is to have .torrent files in it */
+  readonly metainfo: boolean
+  /** where this node is reached from outside, `host` or `host:port`, for the links; left out of them without it */
+  readonly address?: string
+}
+
+/** An image that is public. */
+export interface PublishedImage {
+  readonly reference: string
+  readonly digest: string
+  readonly own: boolean
+  readonly blobs: readonly {
+    readonly digest: string
+    readonly role: 'config' | 'layer'
+    /** bytes */
+    readonly size: number
+    /** 40 hex digits */
+    readonly infoHash: string
+    readonly magnet: string
+    /** a .torrent file, base64; where it was asked for */
+    readonly metainfo?: string
+  }[]
+  /** configs and layers that are not here, and so not public */
+  readonly absentBlobs: number
+  /** of an image index: how many of its manifests are here, and how many it lists */
+  readonly manifests?: { readonly held: number; readonly listed: number }
+}
+
+export interface PublishResult {
+  /** `closed`: they are public from now on; `public`: they were already, as all in that swarm */
+  readonly swarm: 'closed' | 'public'
+  readonly images: readonly PublishedImage[]
+  readonly failed: readonly { readonly reference: string; readonly error: ErrorBody }[]
+  /** who this node is to everybody; left out where nothing is published */
+  readonly publicNode?: {
+    readonly nodeId: string
+    readonly nodeName: string
+    readonly port: number
+  }
+  /** nothing was published here before */
+  readonly isFirst: boolean
+}
+
+export interface UnpublishResult {
+  readonly images: readonly {
+    readonly reference: string
+    readonly digest: string
+    /** the names that it was public under */
+    readonly names: readonly string[]
+  }[]
+  readonly failed: readonly { readonly reference: string; readonly error: ErrorBody }[]
+  /** how many images are still public */
+  readonly left: number
+}
+
 /** How one blob of an image came here at the last pull. */
 export interface ExplainedBlob {
   readonly digest: string
@@ -237,6 +297,8 @@ export interface NodeOperations {
     WarmResult
   >
   readonly torrent: Operation<{ readonly references: readonly string[] }, TorrentResult>
+  readonly publish: Operation<PublishRequest, PublishResult>
+  readonly unpublish: Operation<{ readonly references: readonly string[] }, UnpublishResult>
   readonly explain: Operation<{ readonly reference: string }, ExplainResult>
   readonly list: Operation<Nothing, { readonly images: readonly object[] }>
   readonly status: Operation<Nothing, object>

@@ -36,6 +36,13 @@ const PARSERS: ParserTable = {
     parallel: parallelOf(fields),
   }),
   torrent: (fields) => ({ references: textsOf(fields, 'references') }),
+  publish: (fields) => ({
+    references: textsOf(fields, 'references'),
+    own: switchOf(fields, 'own'),
+    metainfo: switchOf(fields, 'metainfo'),
+    ...(fields['address'] !== undefined && { address: textOf(fields['address'], 'address') }),
+  }),
+  unpublish: (fields) => ({ references: textsOf(fields, 'references') }),
   explain: (fields) => ({ reference: textOf(fields['reference'], 'reference') }),
   list: takesNothing,
   status: takesNothing,

@@ -78,7 +78,10 @@ export async function openPeerSide(parts: PeerSideParts): Promise<PeerSide> {
 }
 
 /** Every question is parsed here too: it comes from the process that talks to strangers. */
-function answersTo(answering: () => Answering | undefined, swarmKeys: SwarmKeys): NodeAnswers {
+export function answersTo(
+  answering: () => Answering | undefined,
+  swarmKeys: SwarmKeys,
+): NodeAnswers {
   const open = () => {
     const answers = answering()
     if (!answers) throw new OperationError('NODE_UNREACHABLE', 'this node is starting')

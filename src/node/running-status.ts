@@ -23,6 +23,7 @@ import type { BlobFetcher } from '../transfer/blob-fetcher.ts'
 import type { TransferSnapshot } from '../transfer/transfer-record.ts'
 import { VERSION } from '../version.ts'
 import type { EngineImages } from './engine-images.ts'
+import type { Publishing } from './publishing.ts'
 
 interface RunningStatusOptions {
   readonly config: Config
@@ -43,6 +44,7 @@ interface OpenParts {
   }
   readonly fetcher: BlobFetcher
   readonly engineImages: EngineImages
+  readonly publishing: Pick<Publishing, 'status' | 'has'>
 }
 
 const MAX_FAILURES = 20
@@ -98,13 +100,15 @@ export class RunningStatus implements StatusSource {
 
   async status(): Promise<NodeStatus> {
     const { config, directory, peerSide, metrics } = this.#options
-    const { ready, fetcher } = this.#open()
+    const { ready, fetcher, publishing } = this.#open()
     const blobs = await this.#countBlobs()
     const images = (await this.images()).length
     const usable = directory.usable()
     const banned = directory.all().filter((peer) => directory.isBanned(peer))
     const { dhtNodes, mainline, memoryBytes } = await peerSide.stats()
     const own = process.memoryUsage.rss()
+    const theirs = peerSide.pid === undefined ? 0 : memoryBytes
+    const published = await publishing.status()
     metrics.setLevels({
       peers: usable.length,
       bannedPeers: banned.length,
@@ -130,7 +134,8 @@ export class RunningStatus implements StatusSource {
       dhtNodes,
       ...(mainline && { mainline }),
       moving: fetcher.movingCount,
-      memoryBytes: peerSide.pid === undefined ? own : own + memoryBytes,
+      published,
+      memoryBytes: own + theirs + (published?.memoryBytes ?? 0),
       bannedPeers: banned.map(peerStatus),
       lastFailures: this.#failures,
     }
@@ -192,7 +197,10 @@ export class RunningStatus implements StatusSource {
     }
     const [name] = names
     const { digest, mediaType } = image
-    return { ...(name !== undefined && { name }), names, digest, mediaType, size, blobs, complete }
+    const isPublished = this.#parts?.publishing.has(digest) === true
+    const published = isPublished && ({ published: true } as const)
+    const about = { names, digest, mediaType, size, blobs, complete }
+    return { ...(name !== undefined && { name }), ...about, ...published }
   }
 
   async #engine(): Promise<EngineStatus | null> {

@@ -209,6 +209,7 @@ export class PeerSideHost implements AsyncDisposable {
           this.#opened.client.keys(peer, orders, { ...ask, signal }),
         download: (order) => this.#opened.downloads.open(order),
         closeDownload: ({ id, isKept }) => this.#rooms?.downloads.close(id, { isKept }),
+        drop: (infoHash) => this.#rooms?.engine.drop(infoHash),
         stats: () => this.#stats(),
       },
       streams: {
@@ -220,6 +221,7 @@ export class PeerSideHost implements AsyncDisposable {
         announce: (key) => this.#rooms?.discovery.announce(key),
         withdraw: (key) => this.#rooms?.discovery.withdraw(key),
         ban: ({ peer, untilMs }) => this.#rooms?.engine.ban(peer, untilMs),
+        uploadLimit: (bytes) => this.#rooms?.engine.limitUploads(bytes),
         tickets: (tickets) => this.#tickets.replace(tickets),
         swarmKeys: (state) => this.#onSwarmKeys(state),
         endOldConnections: ({ nodeIds }) => this.#endOldConnections(new Set(nodeIds)),

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 import { linkToChild, type MessageLink } from '../support/message-link.ts'
-import { peerSideFolder } from './peer-side-folder.ts'
+import type { PeerSideReach } from './peer-side-folder.ts'
 
 /** What carries out the work of a peer side. */
 export interface PeerSideProcess {
@@ -28,11 +28,11 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
  * program and the blobs, write partial blobs and a folder of its own, and start no other process; it takes what it
  * has to know over its link, and ends with this process.
  */
-export function launchPeerSide(dataDir: string): PeerSideProcess {
+export function launchPeerSide(reach: PeerSideReach): PeerSideProcess {
   const cache = cacheFolder()
   keepFolder(cache)
   const child = fork(MAIN, [], {
-    execArgv: peerSideFlags(dataDir),
+    execArgv: peerSideFlags(reach),
     env: { NODE_COMPILE_CACHE: cache },
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -66,8 +66,8 @@ function keepFolder(path: string): void {
 }
 
 /** What Node is to allow it (permission model). */
-export function peerSideFlags(dataDir: string): string[] {
-  const both = [join(dataDir, 'partial'), peerSideFolder(dataDir), cacheFolder()]
+export function peerSideFlags(reach: PeerSideReach): string[] {
+  const both = [...reach.write, cacheFolder()]
   const packages = packagesFolder()
   const read = [
     join(ROOT, 'src'),
@@ -76,7 +76,7 @@ export function peerSideFlags(dataDir: string): string[] {
     packages,
     // what some packages are linked to
     join(dirname(packages), 'vendor'),
-    join(dataDir, 'blobs'),
+    ...reach.read,
     ...both,
   ]
   return [

@@ -86,6 +86,8 @@ export interface PeerSideInterface {
     download(order: DownloadOrder): void
     /** @param end.isKept the blob was proven: where it is whole, it goes on to be given to peers */
     closeDownload(end: { id: number; isKept: boolean }): void
+    /** cuts off who is fetching the blob behind an infohash */
+    drop(infoHash: string): void
     /** how it fares; what went over connections until now is told before */
     stats(argument: undefined): PeerSideStats
     close(argument: undefined): void
@@ -98,6 +100,7 @@ export interface PeerSideInterface {
     announce(key: RendezvousKey): void
     withdraw(key: RendezvousKey): void
     ban(ban: { peer: string; untilMs: number }): void
+    uploadLimit(bytesPerSecond: number): void
     tickets(tickets: readonly OpenTicketKey[]): void
     swarmKeys(state: SwarmKeyState): void
     /** ends connections that were proven with a key which is not accepted any more */

@@ -79,6 +79,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
   /** those of the process that is open now; undefined while there is none */
   #open: PeerSideCalls | undefined
   #peerPort: number
+  #uploadLimit: number | undefined
   #lastId = 0
   #stats: PeerSideStats = { dhtNodes: 0, announcedKeys: 0, refusedDatagrams: 0, memoryBytes: 0 }
 
@@ -86,6 +87,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     super()
     this.#options = options
     this.#peerPort = options.settings.port
+    this.#uploadLimit = options.settings.uploadBytesPerSecond
     this.#calls = this.#start()
     this.discovery = {
       announce: (key) => {
@@ -181,6 +183,22 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     this.#open?.note('endOldConnections', but)
   }
 
+  /** What peers may take together from now on. */
+  limitUploads(bytesPerSecond: number): void {
+    this.#uploadLimit = bytesPerSecond
+    this.#open?.note('uploadLimit', bytesPerSecond)
+  }
+
+  /** Cuts off who is fetching the blob behind an infohash. */
+  async drop(infoHash: string): Promise<void> {
+    try {
+      await this.#open?.call('drop', infoHash, { signal: AbortSignal.timeout(RESTART_MS) })
+    } catch (error) {
+      // a process that has ended gives nothing
+      if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort(new OperationError('INTERRUPTED', 'the node is stopping'))
@@ -203,7 +221,12 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     )
     const { peerPort } = await calls.call(
       'open',
-      { ...settings, swarmKeys: swarmKeys.state, port: this.#peerPort },
+      {
+        ...settings,
+        swarmKeys: swarmKeys.state,
+        port: this.#peerPort,
+        uploadBytesPerSecond: this.#uploadLimit,
+      },
       { signal: deadline(START_MS, this.#closing.signal) },
     )
     this.#peerPort = peerPort

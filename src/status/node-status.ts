@@ -30,6 +30,8 @@ export interface NodeStatus {
   readonly mainline?: MainlineStats
   /** how many transfers are under way */
   readonly moving: number
+  /** what is shared with everybody beside a closed swarm; null where nothing is */
+  readonly published: PublishedStatus | null
   /** resident memory of the process */
   readonly memoryBytes: number
   readonly bannedPeers: readonly PeerStatus[]
@@ -40,6 +42,22 @@ export interface NodeStatus {
 export type EngineStatus = Pick<EngineDescription, 'version' | 'store' | 'driver'> & {
   /** its address, such as `unix:///var/run/docker.sock` */
   readonly host: string
+}
+
+/** This node as everybody sees it. */
+export interface PublishedStatus {
+  /** 64 hex digits; not the id in the closed swarm */
+  readonly nodeId: string
+  readonly nodeName: string
+  readonly images: number
+  /** undefined while the port cannot be opened: nothing is shared */
+  readonly port?: number
+  /** nodes in the routing table of its own DHT */
+  readonly dhtNodes: number
+  /** of its own process, where it has one; part of the sum for the node */
+  readonly memoryBytes?: number
+  /** why the port is not open */
+  readonly problem?: string
 }
 
 /** Something that went wrong lately, and what to do. */
@@ -66,6 +84,8 @@ export interface ImageStatus {
   readonly blobs: number
   /** whether every blob is here */
   readonly complete: boolean
+  /** whether everybody may have it; left out where not */
+  readonly published?: true
 }
 
 /** Another node of the swarm. */

@@ -47,6 +47,7 @@ export function factsSection(status: NodeStatus): Html {
     ['Registry', registry, `peer port ${peerPort}`],
     ['Engine', ...engineFact(status.engine)],
     ['Memory', formatByteSize(memoryBytes), 'of this process'],
+    ...publishedFact(status.published),
   ]
   return html`<dl>
     ${facts.map(
@@ -142,11 +143,12 @@ function peerRow(peer: PeerStatus, nowMs: number): Html {
   </tr>`
 }
 
-function imageRow({ name, names, digest, size, blobs, complete }: ImageStatus): Html {
+function imageRow({ name, names, digest, size, blobs, complete, published }: ImageStatus): Html {
   const others = names.filter((other) => other !== name)
   return html`<tr>
     <td>
       ${name ?? names[0] ?? html`<span class="faint">no name</span>`}
+      ${published === true && html`<span class="badge warm">public</span>`}
       <div class="faint">${others.join(', ')}</div>
       <code class="faint" title="${digest}">${shortDigest(digest)}</code>
     </td>
@@ -156,6 +158,15 @@ function imageRow({ name, names, digest, size, blobs, complete }: ImageStatus): 
       ${complete ? html`<span class="good">whole</span>` : html`<span class="warm">in part</span>`}
     </td>
   </tr>`
+}
+
+function publishedFact(
+  published: NodeStatus['published'],
+): [name: string, value: number, more: string][] {
+  if (!published) return []
+  const { images, port, problem } = published
+  const where = port === undefined ? (problem ?? 'its port is not open') : `on port ${port}`
+  return [['Public', images, `for everybody, ${where}`]]
 }
 
 function engineFact(engine: EngineStatus | null): [value: string, more: string] {

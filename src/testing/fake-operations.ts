@@ -10,6 +10,8 @@ export function fakeOperations(given: Partial<NodeOperations> = {}): NodeOperati
     pull: refuse,
     warm: refuse,
     torrent: refuse,
+    publish: refuse,
+    unpublish: refuse,
     explain: refuse,
     list: () => Promise.resolve({ images: [] }),
     status: () => Promise.resolve({}),

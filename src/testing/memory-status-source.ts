@@ -67,6 +67,7 @@ export function sampleStatus(given: Partial<NodeStatus> = {}): NodeStatus {
     peers: 0,
     dhtNodes: 0,
     moving: 0,
+    published: null,
     memoryBytes: 96 * MIB,
     bannedPeers: [],
     lastFailures: [],

@@ -70,6 +70,8 @@ const QUIET: Omit<Config, 'nodeName' | 'dataDir' | 'discovery' | 'swarmKeyFile' 
   registry: { host: '127.0.0.1', port: 0 },
   peerHost: '127.0.0.1',
   swarm: 'closed',
+  publicPort: 0,
+  publicDiscovery: ['none'],
   dockerHost: 'none',
   upstream: false,
   insecureUpstreams: [],

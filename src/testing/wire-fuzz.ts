@@ -98,6 +98,19 @@ export async function speak(
   await finish(socket, closed)
 }
 
+/** Whether a stranger that asks for an infohash gets a handshake back, and not the end of the connection. */
+export async function answersHandshake(port: number, infoHash: string): Promise<boolean> {
+  const socket = connect({ host: '127.0.0.1', port })
+  socket.on('error', () => {})
+  socket.write(handshake(infoHash))
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  socket.once('data', () => resolve(true))
+  socket.once('close', () => resolve(false))
+  const answers = await promise
+  socket.destroy()
+  return answers
+}
+
 async function finish(socket: Socket, closed: Promise<unknown>): Promise<void> {
   socket.end()
   const patience = setTimeout(() => socket.destroy(), 200)

@@ -28,6 +28,8 @@ export interface DdockerNodeOptions {
   nodeName?: string
   /** 64 hex digits that all nodes of a test's swarm share; a key of its own by default. */
   swarmKey?: string
+  /** As `discovery`; default `none`: what is published is announced nowhere. */
+  publicDiscovery?: string
   /** Default `none`; `engine.dockerHost` of the lab. */
   dockerHost?: string
   /** Default `off`: no registry is asked. */
@@ -89,6 +91,7 @@ export interface DdockerNode extends AsyncDisposable {
 /** Starts a node and waits until it is ready. @throws Error with its output when it does not */
 export async function startDdockerNode(options: DdockerNodeOptions): Promise<DdockerNode> {
   refuseRealMainline(options.discovery)
+  refuseRealMainline(options.publicDiscovery ?? 'none')
   await sweepLabDirectories()
   const node = new LabNode(options, await openLabDirectory('node'))
   try {
@@ -249,6 +252,8 @@ class LabNode implements DdockerNode {
       'node-name': nodeName,
       'swarm-key-file': swarmKey === undefined ? undefined : this.#keyFile,
       discovery: this.#options.discovery,
+      'public-discovery': this.#options.publicDiscovery ?? 'none',
+      'public-port': isAlone ? '6882' : '0',
       'docker-host': this.#options.dockerHost ?? 'none',
       upstream: this.#options.upstream ?? 'off',
     })

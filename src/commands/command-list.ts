@@ -45,6 +45,23 @@ const ENGINE_FLAGS: readonly FlagDefinition[] = [
 ]
 const DRY_RUN: FlagDefinition = { flags: '--dry-run', help: 'show the changes, and make none' }
 
+const PUBLISH_HELP = `Beside its own swarm the node opens a public side: a port (--public-port of serve, TCP and UDP), an
+identity, a name and a DHT of its own, found as --public-discovery says. It closes when nothing is published
+any more, and comes back when the node starts. Prints a magnet link for each blob: any BitTorrent client
+fetches it, and other nodes with --swarm public pull the image by its name.
+
+What is published is what of the image is here now: of an image index the manifests that this node holds.
+Without --own, only what its registry gives to everybody at this moment, and what never needed a login.
+An image that turns out to need one, or that is removed from the node, is withdrawn.
+
+Who learns what:
+  everybody                 name, digests and bytes of what is published, the address of this host, and that
+                            it runs ddocker; not the swarm, its key, its members, or what else is here
+  the DHT, and crawlers     which infohashes are at this address; they keep it
+  members of your swarm     nothing new
+  the registry              that this host asks, without a login, whether everybody may have the image
+What was copied cannot be taken back.`
+
 export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
   {
     usage: 'serve',
@@ -164,6 +181,29 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
     nodeOptions: 'swarm',
     examples: ['ddocker torrent myapp:1 -o torrents'],
     load: async () => (await import('./torrent.ts')).torrent,
+  },
+  {
+    usage: 'publish <image...>',
+    summary: 'share images with everybody, in the public swarm',
+    description: PUBLISH_HELP,
+    group: SHARE,
+    flags: [
+      { flags: '--own', help: 'the images are yours to share: no registry is asked' },
+      { flags: '-o, --output <dir>', help: 'also write a .torrent file for every blob there' },
+      {
+        flags: '--address <address>',
+        help: 'put where this node is reached from outside into the links: host or host:port',
+      },
+    ],
+    examples: ['ddocker publish alpine:3.20', 'ddocker publish local/myapp:1 --own -o torrents'],
+    load: async () => (await import('./publish.ts')).publish,
+  },
+  {
+    usage: 'unpublish <image...>',
+    summary: 'end that; what others copied stays with them',
+    group: SHARE,
+    examples: ['ddocker unpublish alpine:3.20'],
+    load: async () => (await import('./publish.ts')).unpublish,
   },
   {
     usage: 'pull <image>',

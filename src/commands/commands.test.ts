@@ -250,6 +250,7 @@ const nodeStatus: NodeStatus = {
   dhtNodes: 4,
   moving: 1,
   memoryBytes: 100 * MIB,
+  published: null,
   bannedPeers: [],
   lastFailures: [{ atMs: 0, code: 'DISK_FULL', message: 'no room', hint: 'Make some.' }],
 }

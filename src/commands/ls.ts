@@ -13,13 +13,13 @@ export const ls: Command = async (invocation) => {
 }
 
 function render(images: readonly ImageStatus[]): string {
-  const rows = images.flatMap(({ names, digest, blobs, size, complete }) =>
+  const rows = images.flatMap(({ names, digest, blobs, size, complete, published }) =>
     (names.length === 0 ? ['<none>'] : names).map((name) => [
       name,
       shortDigest(digest),
       String(blobs),
       formatByteSize(size),
-      complete ? 'complete' : 'partial',
+      `${complete ? 'complete' : 'partial'}${published ? ', public' : ''}`,
     ]),
   )
   return renderTable(

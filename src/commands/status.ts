@@ -2,6 +2,7 @@ import type {
   EngineStatus,
   FailureStatus,
   NodeStatus,
+  PublishedStatus,
   TransferStatus,
 } from '../status/node-status.ts'
 import { formatByteSize } from '../support/byte-size.ts'
@@ -50,12 +51,21 @@ function renderNode(node: NodeStatus): string {
     ],
     ['peers', `${count(peers, 'node')} in contact, ${count(dhtNodes, 'node')} in the DHT`],
     ['moving', count(moving, 'blob')],
+    ...(node.published ? [describePublished(node.published)] : []),
     ...node.bannedPeers.map(({ nodeName, reason }): [string, string] => [
       'banned',
       `${nodeName}${reason ? `: ${reason}` : ''}`,
     ]),
   ]
   return lines.map(([name, text]) => `${name.padEnd(11)}${printable(text)}`).join('\n')
+}
+
+function describePublished(published: PublishedStatus): [string, string] {
+  const { images, port, problem, nodeName, dhtNodes } = published
+  const shared = `${count(images, 'image')} for everybody`
+  return port === undefined
+    ? ['public', `${shared}, but not reachable: ${problem ?? 'the port is not open'}`]
+    : ['public', `${shared}, as ${nodeName} on port ${port}, ${count(dhtNodes, 'node')} in its DHT`]
 }
 
 function describeEngine(engine: EngineStatus | null): string {

@@ -1,13 +1,10 @@
-import { mkdir } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 
-import { messageOf, OperationError, systemCodeOf } from '../errors.ts'
-import { hexOf, parseDigest } from '../oci/digest.ts'
-import { writeFileAtomically } from '../support/atomic-file.ts'
 import { formatByteSize } from '../support/byte-size.ts'
 import type { Command } from './command.ts'
 import { withNodeOrOffline, withoutProgress } from './node-access.ts'
 import { printable } from './table.ts'
+import { makeTorrentFolder, writeTorrentFile } from './torrent-files.ts'
 
 /** Writes `<64 hex digits>.torrent` for every blob of the images. */
 export const torrent: Command = async (invocation) => {
@@ -16,13 +13,10 @@ export const torrent: Command = async (invocation) => {
   const { torrents } = await withNodeOrOffline(invocation, (operations) =>
     withoutProgress(invocation, operations.torrent, { references: operands }),
   )
-  await makeFolder(folder)
+  await makeTorrentFolder(folder)
   const written: (Omit<(typeof torrents)[number], 'metainfo'> & { path: string })[] = []
   for (const { metainfo, ...about } of torrents) {
-    // a parsed digest alone makes a path
-    const path = join(folder, `${hexOf(parseDigest(about.digest))}.torrent`)
-    await writeFileAtomically(path, Buffer.from(metainfo, 'base64'))
-    written.push({ ...about, path })
+    written.push({ ...about, path: await writeTorrentFile(folder, { ...about, metainfo }) })
   }
   output.answer({ torrents: written }, () =>
     written
@@ -33,15 +27,4 @@ export const torrent: Command = async (invocation) => {
       .join('\n'),
   )
   return 0
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true })
-  } catch (cause) {
-    const found = systemCodeOf(cause) ?? messageOf(cause)
-    throw new OperationError('USAGE', `${path}: wanted a folder to write to, found ${found}`, {
-      cause,
-    })
-  }
 }

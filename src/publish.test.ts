@@ -314,7 +314,7 @@ test('what a login is needed for meanwhile is withdrawn', async () => {
   assert.ok(isPulled(await pullLikeEngine(pulls)))
   await until(async () => (await statusOf(node)).published === null)
   assert.deepEqual(await publishedNames(node), [])
-  assert.equal(await isListening(publicNode.port), false)
+  await until(async () => !(await isListening(publicNode.port)))
   await node.stop()
   assert.equal((await statusOf(await net.start('node', config))).published, null)
 })

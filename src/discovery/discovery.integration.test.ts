@@ -60,6 +60,25 @@ test('in the open swarm our nodes meet through nodes of libtorrent', async (t) =
   assert.equal(found, `${a.address}:${PORT}`)
 })
 
+test('members of a closed swarm meet by an item that nodes of libtorrent keep', async (t) => {
+  if (!requireLab(t, ['linux', 'root', 'network', 'libtorrent'])) return
+  await using dir = await tempDir()
+  await using network = await openNetwork({ hostCount: 4 })
+  const [foreign, ...hosts] = [0, 1, 2, 3].map((index) => hostAt(network, index))
+  assert.ok(foreign)
+  await using dht = await startDhtNodes({ host: foreign, port: 7000, count: 12 })
+  const discovery = `mainline:${dht.bootstrap}`
+  const gone = []
+  for (const [index, host] of hosts.entries()) {
+    const options = { discovery, stateDir: `${dir.path}/${index}`, find: 'nodes' }
+    await using member = startNode(host, options)
+    // Those before are gone: only the nodes of libtorrent can know of them.
+    for (const each of gone) await member.waitForLine(new RegExp(`^found ${each.address}:${PORT}$`))
+    await member.waitForLine(/^listed$/)
+    gone.push(host)
+  }
+})
+
 /** The kernel takes a second or two to make sure that nobody else has the address (RFC 4862). */
 async function hasIPv6(host: NetworkHost): Promise<boolean> {
   const { stdout } = await host.run('ip', ['-6', 'addr', 'show', 'dev', 'e0', '-tentative'])

@@ -37,6 +37,7 @@ if (options.announce !== undefined) {
   say('announced')
 }
 const seen = new Set<string>()
+let isListed = false
 while (!stopping.signal.aborted) {
   const key =
     options.find === 'nodes' ? nodesKey : rendezvousAtInfoHash(options.find ?? '0'.repeat(40))
@@ -44,6 +45,10 @@ while (!stopping.signal.aborted) {
     const name = formatPeerAddress(address)
     if (!seen.has(name)) say(`found ${name}`)
     seen.add(name)
+  }
+  if (!isListed && discovery.stats().mainline?.isListed === true) {
+    isListed = true
+    say('listed')
   }
   await setTimeout(100, undefined, stopping).catch(() => {})
 }

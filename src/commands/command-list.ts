@@ -45,21 +45,23 @@ const ENGINE_FLAGS: readonly FlagDefinition[] = [
 ]
 const DRY_RUN: FlagDefinition = { flags: '--dry-run', help: 'show the changes, and make none' }
 
-const PUBLISH_HELP = `Beside its own swarm the node opens a public side: a port (--public-port of serve, TCP and UDP), an
-identity, a name and a DHT of its own, found as --public-discovery says. It closes when nothing is published
-any more, and comes back when the node starts. Prints a magnet link for each blob: any BitTorrent client
-fetches it, and other nodes with --swarm public pull the image by its name.
+const PUBLISH_HELP = `Beside its own swarm the node opens a public side: a port (--public-port of serve, TCP and UDP),
+an identity, a name and a DHT of its own, found as --public-discovery says. It closes when nothing
+is published any more, and comes back when the node starts. Prints a magnet link for each blob: any
+BitTorrent client fetches it, and nodes with --swarm public pull the image by its name.
 
-What is published is what of the image is here now: of an image index the manifests that this node holds.
-Without --own, only what its registry gives to everybody at this moment, and what never needed a login.
-An image that turns out to need one, or that is removed from the node, is withdrawn.
+What is published is what of the image is here now: of an image index the manifests that this node
+holds. Without --own, only what its registry gives to everybody at this moment, and what never
+needed a login. An image that turns out to need one, or that is removed here, is withdrawn.
 
 Who learns what:
-  everybody                 name, digests and bytes of what is published, the address of this host, and that
-                            it runs ddocker; not the swarm, its key, its members, or what else is here
-  the DHT, and crawlers     which infohashes are at this address; they keep it
-  members of your swarm     nothing new
-  the registry              that this host asks, without a login, whether everybody may have the image
+  everybody              name, digests and bytes of what is published, the address of this host,
+                         and that it runs ddocker; not the swarm, its key, its members, or what
+                         else is here
+  the DHT, and crawlers  which infohashes are at this address; they keep it
+  members of your swarm  nothing new
+  the registry           that this host asks, without a login, whether everybody may have the image
+
 What was copied cannot be taken back.`
 
 export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
@@ -200,7 +202,7 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
   },
   {
     usage: 'unpublish <image...>',
-    summary: 'end that; what others copied stays with them',
+    summary: 'share images in the public swarm no more; what others copied stays with them',
     group: SHARE,
     examples: ['ddocker unpublish alpine:3.20'],
     load: async () => (await import('./publish.ts')).unpublish,

@@ -126,7 +126,7 @@ export class Publishing implements AsyncDisposable {
       images: this.#publications.all().length,
       dhtNodes: stats?.dhtNodes ?? 0,
       ...(side && { port: side.peerPort }),
-      ...(stats && side?.pid !== undefined && { memoryBytes: stats.memoryBytes }),
+      ...(stats && stats.memoryBytes > 0 && { memoryBytes: stats.memoryBytes }),
       ...(this.#problem !== undefined && { problem: this.#problem }),
     }
   }

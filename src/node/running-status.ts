@@ -106,8 +106,6 @@ export class RunningStatus implements StatusSource {
     const usable = directory.usable()
     const banned = directory.all().filter((peer) => directory.isBanned(peer))
     const { dhtNodes, mainline, memoryBytes } = await peerSide.stats()
-    const own = process.memoryUsage.rss()
-    const theirs = peerSide.pid === undefined ? 0 : memoryBytes
     const published = await publishing.status()
     metrics.setLevels({
       peers: usable.length,
@@ -135,7 +133,7 @@ export class RunningStatus implements StatusSource {
       ...(mainline && { mainline }),
       moving: fetcher.movingCount,
       published,
-      memoryBytes: own + theirs + (published?.memoryBytes ?? 0),
+      memoryBytes: process.memoryUsage.rss() + memoryBytes + (published?.memoryBytes ?? 0),
       bannedPeers: banned.map(peerStatus),
       lastFailures: this.#failures,
     }

@@ -69,7 +69,7 @@ export interface Traffic {
 
 /** How its side fares, for the status. */
 export interface PeerSideStats extends DiscoveryStats {
-  /** resident, bytes */
+  /** of its own process, bytes; 0 where that is the node's */
   readonly memoryBytes: number
 }
 

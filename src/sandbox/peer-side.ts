@@ -9,6 +9,7 @@ import type { TicketBook } from '../membership/ticket-book.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 import { abortable, deadline } from '../support/deadline.ts'
 import { pause } from '../support/pause.ts'
+import { ownMemoryOf } from '../support/process-memory.ts'
 import { RemoteCalls, type RemoteHandlers } from '../support/remote-calls.ts'
 import { relayLine, type Log } from '../telemetry/log.ts'
 import type { PeerSideProcess } from './peer-side-process.ts'
@@ -125,9 +126,12 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
   async stats(): Promise<PeerSideStats> {
     try {
       const signal = AbortSignal.timeout(STATS_MS)
-      this.#stats = await this.#ask((calls) => calls.call('stats', undefined, { signal }), {
+      const stats = await this.#ask((calls) => calls.call('stats', undefined, { signal }), {
         signal,
       })
+      const { pid } = this
+      const memoryBytes = pid === undefined ? 0 : ((await ownMemoryOf(pid)) ?? stats.memoryBytes)
+      this.#stats = { ...stats, memoryBytes }
     } catch (error) {
       this.#options.log.debug(
         { error: messageOf(error) },

@@ -32,7 +32,7 @@ export interface NodeStatus {
   readonly moving: number
   /** what is shared with everybody beside a closed swarm; null where nothing is */
   readonly published: PublishedStatus | null
-  /** resident memory of the process */
+  /** resident memory of all its processes; what they share counts once */
   readonly memoryBytes: number
   readonly bannedPeers: readonly PeerStatus[]
   /** newest first */

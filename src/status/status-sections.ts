@@ -46,7 +46,7 @@ export function factsSection(status: NodeStatus): Html {
     ['Moving', moving, moving === 1 ? 'transfer' : 'transfers'],
     ['Registry', registry, `peer port ${peerPort}`],
     ['Engine', ...engineFact(status.engine)],
-    ['Memory', formatByteSize(memoryBytes), 'of this process'],
+    ['Memory', formatByteSize(memoryBytes), 'of this node'],
     ...publishedFact(status.published),
   ]
   return html`<dl>

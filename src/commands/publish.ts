@@ -23,13 +23,14 @@ export const publish: Command = async (invocation) => {
   const { operands, flags, output, host } = invocation
   const { own, address, output: into } = flags
   const folder = typeof into === 'string' ? resolve(host.workingDir, into) : undefined
+  // A folder that cannot be written is found out before anything is public.
+  if (folder !== undefined) await makeTorrentFolder(folder)
   const result = await withoutProgress(invocation, runningNode(invocation).publish, {
     references: operands,
     own: own === true,
     metainfo: folder !== undefined,
     ...(typeof address === 'string' && { address }),
   })
-  if (folder !== undefined && result.images.length > 0) await makeTorrentFolder(folder)
   const images = await Promise.all(result.images.map((image) => written(image, folder)))
   output.answer({ ...result, images }, () => render({ ...result, images }))
   if (images.length > 0) output.note(remark(result))

@@ -205,9 +205,12 @@ test('a key that was changed while the node was off is handed over at its next s
   await assertPulls(net, again, b)
 })
 
-test('who joins with the new key finds the others by it, and is told who is shut out', async () => {
+test('who joins with the new key finds the others by it, and names from before', async () => {
   await using net = await openTestnet()
-  const [a, b] = await startAll(net, 'a', 'b')
+  const [a, b, off] = await startAll(net, 'a', 'b', 'off')
+  const reference = await importImage(net, off, 1000)
+  await b.run(b.node.operations.pull, { reference, load: false })
+  await off.stop()
   await a.run(a.node.operations.swarmRevoke, { nodes: ['e'.repeat(64)] })
   const { invite } = await b.run(b.node.operations.swarmInvite, {})
   const parsed = parseInvite(invite)
@@ -218,6 +221,7 @@ test('who joins with the new key finds the others by it, and is told who is shut
   await met(a, b, late)
   await agree(a, b, late)
   await assertPulls(net, late, a)
+  assert.ok(await late.run(late.node.operations.pull, { reference, load: false }))
   const { swarmRevoke } = late.node.operations
   await late.run(swarmRevoke, { nodes: ['d'.repeat(64)] })
   await agree(a, b, late)

@@ -69,6 +69,15 @@ test('a key that was taken away is good for who was met before, and less so late
   assert.equal(keys.admissionOf(met, old), 'outdated')
 })
 
+test('vouches with the key that somebody has shown, unless that has ended', () => {
+  const keys = new SwarmKeys(old)
+  const [state, endedAtMs] = [{ metAtMs: new Map(), revoked: new Set<string>() }, 1]
+  keys.set({ ...state, current: next, accepted: [next, old], former: [] })
+  assert.equal(keys.vouchingFor(Buffer.from(old) as SwarmKey), old)
+  keys.set({ ...state, current: next, accepted: [next], former: [{ key: old, endedAtMs }] })
+  assert.equal(keys.vouchingFor(old), next)
+})
+
 test('makes something of a key once', () => {
   const made: SwarmKey[] = []
   const perKey = new PerSwarmKey((key) => ({ index: made.push(key) }))

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 
 import { Catalog } from '../catalog/catalog.ts'
+import type { Rendezvous } from '../discovery/discovery.ts'
 import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { parseReferenceRecord, signReferenceRecord } from '../membership/reference-record.ts'
-import { RendezvousKeys } from '../membership/rendezvous-key.ts'
+import { RendezvousKeys, type RendezvousKey } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import { SwarmKeys } from '../membership/swarm-keys.ts'
 import { digestOf } from '../oci/digest.ts'
@@ -53,6 +54,30 @@ test('signs again under the key of the swarm what it signed under another', asyn
   assert.deepEqual(parseReferenceRecord(own, { swarmKeys: [swarmKey] }), own)
 })
 
+test('is announced under the new key alone when the swarm has changed it', async () => {
+  await using place = await openPlace()
+  const [old, next] = [place.swarmKey, newKey()]
+  const swarmKeys = new SwarmKeys(old)
+  const announced = new Set<RendezvousKey>()
+  const discovery: Rendezvous = {
+    announce: (key) => announced.add(key),
+    withdraw: (key) => announced.delete(key),
+    findPeers: async function* () {},
+  }
+  const register = registerOf({ ...place, swarmKeys, discovery })
+  await register.announceAll()
+  await register.addImage({ ...manifest, blobs: [], addedAtMs: 0 })
+  await register.addName(name, manifest)
+  const before = new RendezvousKeys(new SwarmKeys(old))
+  const placesOf = (keys: RendezvousKeys) =>
+    new Set([keys.nodes, keys.image(manifest.digest), keys.reference(canonical)])
+  assert.deepEqual(announced, placesOf(before))
+  const state = { former: [], metAtMs: new Map(), revoked: new Set<string>() }
+  swarmKeys.set({ ...state, current: next, accepted: [next, old] })
+  await register.reannounce(before)
+  assert.deepEqual(announced, placesOf(new RendezvousKeys(new SwarmKeys(next))))
+})
+
 test('gets over a record of its own that it did not make, where it says anything', async () => {
   await using place = await openPlace()
   const { register, catalog } = place
@@ -96,10 +121,13 @@ function registerOf({
   catalog,
   identity,
   swarmKey,
+  swarmKeys = new SwarmKeys(swarmKey),
+  discovery,
 }: Pick<ConstructorParameters<typeof ImageRegister>[0], 'store' | 'catalog' | 'identity'> & {
   swarmKey: SwarmKey
+  swarmKeys?: SwarmKeys
+  discovery?: Rendezvous
 }) {
-  const swarmKeys = new SwarmKeys(swarmKey)
   return new ImageRegister({
     store,
     catalog,
@@ -107,6 +135,7 @@ function registerOf({
     swarmKeys,
     keys: new RendezvousKeys(swarmKeys),
     nodeName: 'node',
+    ...(discovery && { discovery }),
     isPublic: false,
     access: { isPrivate: async () => false },
   })

@@ -180,7 +180,8 @@ function endBy(
   settleMs: number,
 ): { endedAtMs: number; acceptedUntilMs: number } {
   const ends = later.map(({ generation, overlapMs, takenAtMs }) => {
-    const endedAtMs = generation + overlapMs
+    // By whichever clock is behind: nobody new comes in between.
+    const endedAtMs = Math.min(generation, takenAtMs) + overlapMs
     return { endedAtMs, acceptedUntilMs: Math.max(endedAtMs, takenAtMs + 2 * settleMs) }
   })
   return {

@@ -46,8 +46,8 @@ export async function openKeyChanges(parts: KeyChangeParts): Promise<KeyChanges>
   const follower = new KeyFollower(parts, courier)
   directory.on('met', (peer) => courier.onMet(peer))
   peerSide.on('outdated', (address) => {
-    void courier.exchange(address).then(async (isSame) => {
-      if (isSame) await finder.meetAgain(address)
+    void courier.exchange(address).then(async (outcome) => {
+      if (outcome === 'same') await finder.meetAgain(address)
     })
   })
   await follower.forgetRevoked()

@@ -11,6 +11,9 @@ import { SingleFlight } from '../support/single-flight.ts'
 import type { Log } from '../telemetry/log.ts'
 import { addressOf } from '../transfer/peer-finder.ts'
 
+/** What two nodes know of keys after they told each other, where they could. */
+export type Exchange = 'same' | 'differs' | 'failed'
+
 /** Somebody who is to be told, and where. */
 export interface KeyRecipient extends SeveralHosts {
   readonly nodeId: string
@@ -22,17 +25,20 @@ interface KeyCourierOptions {
   readonly client: Pick<PeerQuestions, 'keys'>
   readonly directory: Pick<PeerDirectory, 'all'>
   readonly log: Log
+  /** how long who gives an order waits for all to have it */
+  readonly tellAllMs?: number
   /** ms before each round in which those who are left are tried again; the last one goes on */
   readonly roundsMs?: readonly number[]
 }
 
 const TELL_MS = 2000
+const TELL_ALL_MS = 10_000
 const MAX_KNOWN = 5000
 const MAX_AT_ONCE = 16
 // Who hands an order on does not know whom others have told already: a few, and the others only if nobody has.
 const TOLD_AT_ONCE = 32
 const TOLD_PER_ROUND = 32
-const ROUNDS_MS = [2000, 5000, 15_000, 60_000]
+const ROUNDS_MS = [2000, 5000, 15_000, 60_000, 300_000, 900_000]
 
 /**
  * Takes orders of new keys to those who do not have them. Two nodes that meet compare marks; where they differ, each
@@ -40,7 +46,7 @@ const ROUNDS_MS = [2000, 5000, 15_000, 60_000]
  */
 export class KeyCourier implements Disposable {
   readonly #options: KeyCourierOptions
-  readonly #exchanging = new SingleFlight<boolean>()
+  readonly #exchanging = new SingleFlight<Exchange>()
   readonly #markOf = new Map<string, string>()
   readonly #triedWith = new Map<string, string>()
   #round = 0
@@ -69,15 +75,16 @@ export class KeyCourier implements Disposable {
     keeper.book.note({ nodeId, nodeName, host: peer.host, port: peer.peerPort })
     if (keys === undefined) return
     remember(this.#markOf, nodeId, keys)
-    // Where two do not agree, as after one was shut out by the other, asking again would change nothing.
+    // Where two do not agree, as after each was shut out by another, asking again would change nothing.
     const tried = `${keys} ${keeper.mark}`
     if (keys === keeper.mark || this.#triedWith.get(nodeId) === tried) return
-    remember(this.#triedWith, nodeId, tried)
-    void this.exchange(addressOf(peer))
+    void this.exchange(addressOf(peer)).then((outcome) => {
+      if (outcome === 'differs') remember(this.#triedWith, nodeId, `${keys} ${keeper.mark}`)
+    })
   }
 
-  /** Gives what there is to whoever is there, and takes what it has. @returns whether both have the same then */
-  exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<boolean> {
+  /** Gives what there is to whoever is there, and takes what it has. */
+  exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<Exchange> {
     const { keeper } = this.#options
     const key = `${address.host}:${address.port} ${keeper.mark}`
     return this.#exchanging.run(key, () => this.#exchange(address))
@@ -92,15 +99,21 @@ export class KeyCourier implements Disposable {
     return this.#ownOrders()
   }
 
-  /** Tells all members that are known of an order that this node has just given. */
+  /** Tells all members that are known of an order that this node has just given; who does not answer in time is told later. */
   async tellAll(): Promise<{ reached: KeyRecipient[]; notReached: KeyRecipient[] }> {
-    const recipients = this.#pending()
-    await mapConcurrently(recipients, MAX_AT_ONCE, (recipient) => this.exchange(recipient))
+    const recipients = this.#members()
+    const { tellAllMs = TELL_ALL_MS } = this.#options
+    const deadlineMs = performance.now() + tellAllMs
+    await mapConcurrently(recipients, MAX_AT_ONCE, async (recipient) => {
+      if (performance.now() < deadlineMs && !this.isUpToDate(recipient.nodeId))
+        await this.exchange(recipient)
+    })
     this.#scheduleRounds()
-    const [reached, notReached] = [true, false].map((wanted) =>
-      recipients.filter(({ nodeId }) => this.isUpToDate(nodeId) === wanted),
-    )
-    return { reached: reached ?? [], notReached: notReached ?? [] }
+    const isReached = ({ nodeId }: KeyRecipient) => this.isUpToDate(nodeId)
+    return {
+      reached: recipients.filter(isReached),
+      notReached: recipients.filter((recipient) => !isReached(recipient)),
+    }
   }
 
   /** Hands on an order that this node was told of. */
@@ -114,7 +127,7 @@ export class KeyCourier implements Disposable {
     clearTimeout(this.#timer)
   }
 
-  async #exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<boolean> {
+  async #exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<Exchange> {
     const { keeper, client, log } = this.#options
     const { signal } = this.#stop
     try {
@@ -122,12 +135,12 @@ export class KeyCourier implements Disposable {
       await keeper.merge(parseKeyOrders(answer))
       const mark = parseKeyMark(asRecord(answer)?.['mark'])
       if (address.nodeId !== undefined) remember(this.#markOf, address.nodeId, mark)
-      return mark === keeper.mark
+      return mark === keeper.mark ? 'same' : 'differs'
     } catch (error) {
       const isExpected = isOperationError(error) || signal.aborted
       const peer = `${address.host}:${address.port}`
       log[isExpected ? 'debug' : 'warn']({ peer, error: messageOf(error) }, 'keys not exchanged')
-      return false
+      return 'failed'
     }
   }
 
@@ -136,8 +149,8 @@ export class KeyCourier implements Disposable {
     return { ...formatKeyOrders(orders), mark }
   }
 
-  /** Known members that are not known to have it, those who are here first. */
-  #pending(): KeyRecipient[] {
+  /** All that are known, but who is shut out; those who are here first. */
+  #members(): KeyRecipient[] {
     const { keeper, directory } = this.#options
     const here = directory.all().map((peer) => ({ ...addressOf(peer), nodeName: peer.nodeName }))
     const known = new Set(here.map(({ nodeId }) => nodeId))
@@ -145,7 +158,12 @@ export class KeyCourier implements Disposable {
     return [
       ...here,
       ...others.map(({ nodeId, nodeName, host, port }) => ({ nodeId, nodeName, host, port })),
-    ].filter(({ nodeId }) => !keeper.keys.revoked.has(nodeId) && !this.isUpToDate(nodeId))
+    ].filter(({ nodeId }) => !keeper.keys.revoked.has(nodeId))
+  }
+
+  /** Those that are not known to have it. */
+  #pending(): KeyRecipient[] {
+    return this.#members().filter(({ nodeId }) => !this.isUpToDate(nodeId))
   }
 
   /** A few at random: all who hand something on would tell the same ones otherwise. */

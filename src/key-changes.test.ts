@@ -15,6 +15,7 @@ import {
   askAs,
   assertPulls,
   idOf,
+  keyOf,
   importImage,
   met,
   oldKeyEnded,
@@ -25,7 +26,6 @@ import { configOf, openTestnet, writeLayout, type TestNode } from './testing/tes
 
 const DAY_MS = 86_400_000
 const MIB = 1024 * 1024
-const ROTATE = { overlapMs: 1000 }
 
 test('all members get a new key, and pulls go on with it', async () => {
   await using net = await openTestnet()
@@ -76,7 +76,7 @@ for (const { name, change, isRevoked } of [
     await off.stop()
     const { notReached } = await change(a)
     assert.ok(notReached.some(({ nodeName }) => nodeName === 'off'))
-    if (isRevoked) await oldKeyEnded(net, off, a)
+    if (isRevoked) await oldKeyEnded(net.swarmKey, { known: off, at: a })
     const again = await net.start('off')
     await agree(a, again)
     await met(a, again)
@@ -110,7 +110,7 @@ test('who is shut out gets nothing more, under no name, and what it said counts 
     { code: 'IMAGE_UNKNOWN' },
   )
   for (const node of [a, b]) assert.ok(!(await peerNames(node)).includes('m'))
-  await oldKeyEnded(net, b, a)
+  await oldKeyEnded(net.swarmKey, { known: b, at: a })
   await assert.rejects(
     m.run(m.node.operations.pull, { reference: 'local/secret:1', load: false }),
     { code: 'IMAGE_UNKNOWN' },
@@ -131,44 +131,39 @@ test('the key is changed, and taken away from a member, while pulls run: none fa
   const [b, c, m] = [await net.start('b'), await net.start('c'), await net.start('m')]
   await met(a, b, c, m)
   const long = await importImage(net, a, 18 * MIB)
-  const pulls: { startMs: number; endMs: number }[] = []
+  const over = new AbortController()
+  let [running, done] = [0, 0]
   const pull = async (node: TestNode, reference: string): Promise<void> => {
-    const startMs = performance.now()
+    running += 1
     const pulled = await node.run(node.node.operations.pull, { reference, load: false })
     assert.equal(pulled.bytes.peers, pulled.size)
-    pulls.push({ startMs, endMs: performance.now() })
+    running -= 1
+    done += 1
   }
-  const over = new AbortController()
   const keepPulling = async (node: TestNode): Promise<void> => {
     while (!over.signal.aborted) await pull(node, await importImage(net, a, MIB + 7, 100_000, 500))
   }
   const pulling = Promise.all([pull(c, long), keepPulling(b), keepPulling(c)])
-  const changes: number[] = []
-  const change = async (node: TestNode, make: () => Promise<unknown>): Promise<void> => {
-    const done = pulls.length
-    await until(() => pulls.length > done + 1)
-    changes.push(performance.now())
-    await make()
-    // all that comes with it: others send with the new key, the old one ends
-    await until(async () => (await askAs(net, node)) !== 'member')
+  const untilMorePulls = async (count: number): Promise<void> => {
+    const before = done
+    await Promise.race([pulling, until(() => done >= before + count && running > 1)])
   }
-  await Promise.race([pulling, change(b, () => b.run(b.node.operations.swarmRotate, ROTATE))])
-  await Promise.race([
-    pulling,
-    change(a, () => a.run(a.node.operations.swarmRevoke, { nodes: ['m'] })),
-  ])
-  await oldKeyEnded(net, b, a)
-  const endMs = performance.now()
-  await until(() => pulls.filter(({ startMs }) => startMs > endMs).length >= 4)
+  const under: number[] = []
+  const change = async (make: () => Promise<unknown>): Promise<void> => {
+    await untilMorePulls(2)
+    const swarmKey = await keyOf(a)
+    under.push(running)
+    await Promise.race([pulling, make()])
+    // and all that comes with it: others send with the new key, the old one ends
+    await Promise.race([pulling, oldKeyEnded(swarmKey, { known: b, at: a })])
+  }
+  await change(() => b.run(b.node.operations.swarmRotate, { overlapMs: 1000 }))
+  await change(() => a.run(a.node.operations.swarmRevoke, { nodes: ['m'] }))
+  await untilMorePulls(4)
   over.abort()
   await pulling
-  const under = changes.map((atMs) =>
-    pulls.filter((each) => each.startMs < atMs && atMs < each.endMs),
-  )
-  t.diagnostic(
-    `${pulls.length} pulls, under way at the changes: ${under.map(({ length }) => length).join(', ')}`,
-  )
-  assert.ok(under.every(({ length }) => length > 0))
+  t.diagnostic(`${done} pulls; under way at the changes: ${under.join(', ')}`)
+  assert.ok(under.every((count) => count > 0))
   await assert.rejects(m.run(m.node.operations.pull, { reference: long, load: false }))
 })
 

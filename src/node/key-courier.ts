@@ -36,7 +36,7 @@ const TELL_ALL_MS = 10_000
 const MAX_KNOWN = 5000
 const MAX_AT_ONCE = 16
 // Who hands an order on does not know whom others have told already: a few, and the others only if nobody has.
-const TOLD_AT_ONCE = 32
+const TOLD_AT_ONCE = 4
 const TOLD_PER_ROUND = 32
 const ROUNDS_MS = [2000, 5000, 15_000, 60_000, 300_000, 900_000]
 
@@ -104,16 +104,14 @@ export class KeyCourier implements Disposable {
     const recipients = this.#members()
     const { tellAllMs = TELL_ALL_MS } = this.#options
     const deadlineMs = performance.now() + tellAllMs
+    const [reached, notReached]: [KeyRecipient[], KeyRecipient[]] = [[], []]
     await mapConcurrently(recipients, MAX_AT_ONCE, async (recipient) => {
-      if (performance.now() < deadlineMs && !this.isUpToDate(recipient.nodeId))
-        await this.exchange(recipient)
+      const isTold = await this.#isTold(recipient, deadlineMs)
+      if (isTold) reached.push(recipient)
+      else notReached.push(recipient)
     })
     this.#scheduleRounds()
-    const isReached = ({ nodeId }: KeyRecipient) => this.isUpToDate(nodeId)
-    return {
-      reached: recipients.filter(isReached),
-      notReached: recipients.filter((recipient) => !isReached(recipient)),
-    }
+    return { reached, notReached }
   }
 
   /** Hands on an order that this node was told of. */
@@ -125,6 +123,12 @@ export class KeyCourier implements Disposable {
   [Symbol.dispose](): void {
     this.#stop.abort()
     clearTimeout(this.#timer)
+  }
+
+  /** Somebody who knows more by now, of another order that was given at the same time, has taken this one too. */
+  async #isTold(recipient: KeyRecipient, deadlineMs: number): Promise<boolean> {
+    if (this.isUpToDate(recipient.nodeId)) return true
+    return performance.now() < deadlineMs && (await this.exchange(recipient)) !== 'failed'
   }
 
   async #exchange(address: SeveralHosts & { readonly nodeId?: string }): Promise<Exchange> {

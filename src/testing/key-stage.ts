@@ -16,6 +16,7 @@ import { PeerClient } from '../peering/peer-client.ts'
 import { SecureChannel } from '../peering/secure-channel.ts'
 import { until } from './dht-testnet.ts'
 import { writeLayout, type TestNode, type Testnet } from './testnet.ts'
+import { parseInvite } from '../membership/invite.ts'
 
 /** The swarm that a node is in, as it says everywhere. */
 export async function idOf(node: TestNode): Promise<string> {
@@ -95,10 +96,22 @@ export async function askAs(
   }
 }
 
-/** Waits until those who were met before are told nothing any more but which key there is now. */
-export async function oldKeyEnded(net: Testnet, known: TestNode, at: TestNode): Promise<void> {
+/** The key that others are invited with, hex. */
+export async function keyOf(node: TestNode): Promise<string> {
+  const { invite } = await node.run(node.node.operations.swarmInvite, {})
+  const parsed = parseInvite(invite)
+  assert.ok(parsed.kind === 'key')
+  return parsed.key.toString('hex')
+}
+
+/** Waits until who was met before, and comes with this key, is told nothing any more but which one there is now. */
+export async function oldKeyEnded(
+  swarmKey: string,
+  { known, at }: { known: TestNode; at: TestNode },
+): Promise<void> {
   const identity = await openNodeIdentity(known.dataDir)
   const { peerPort } = known.node.ready
-  const ask = () => askAs({ identity, swarmKey: net.swarmKey, peerPort }, at)
-  await until(async () => (await ask()) === 'SWARM_KEY_OUTDATED')
+  await until(
+    async () => (await askAs({ identity, swarmKey, peerPort }, at)) === 'SWARM_KEY_OUTDATED',
+  )
 }

@@ -345,8 +345,55 @@ test('uploads to everybody obey the upload limit', async () => {
   const startedAtMs = performance.now()
   await pull(stranger, 'local/app:1')
   const seconds = (performance.now() - startedAtMs) / 1000
-  // half of it: the other one is for the closed swarm
+  // a part of it: the others are for the closed swarm, and for what does not go out by wires
   assert.ok(size / seconds < 0.6 * uploadBytesPerSecond, `${size / seconds} bytes a second`)
+})
+
+test('small blobs, which go out by no wire, obey the upload limit too', async () => {
+  await using net = await openTestnet()
+  const uploadBytesPerSecond = 8 * MIB
+  const node = await net.start('node', { uploadBytesPerSecond })
+  const image = await importImage(node, 'local/app:1', [MIB / 2, MIB / 2 - 1, MIB / 2 - 2])
+  const { publicNode } = await publish(node, ['local/app:1'], { own: true })
+  assert.ok(publicNode)
+  using client = new PeerClient(EVERYBODY)
+  const peer = { host: '127.0.0.1', port: publicNode.port }
+  const startedAtMs = performance.now()
+  let bytes = 0
+  for (const { digest } of image.layers) {
+    for await (const chunk of (await client.blob(peer, digest)) ?? []) bytes += chunk.length
+  }
+  const seconds = (performance.now() - startedAtMs) / 1000
+  assert.equal(bytes, 3 * (MIB / 2 - 1))
+  // the last of them is owed for
+  assert.ok(seconds > 0.6, `${seconds} s`)
+})
+
+test('where the public port is taken nothing is published, and a node that publishes starts all the same', async () => {
+  await using net = await openTestnet()
+  await using taken = await openRecordedDht(1)
+  const [, port] = taken.bootstrap.split(':')
+  const publicPort = Number(port)
+  let node = await net.start('node', { publicPort })
+  await importImage(node, 'local/app:1', [5000])
+  const refused = await publish(node, ['local/app:1'], { own: true })
+  assert.deepEqual(
+    refused.failed.map(({ error }) => error.code),
+    ['PORT_IN_USE'],
+  )
+  assert.equal(refused.publicNode, undefined)
+  assert.equal((await statusOf(node)).published, null)
+  await node.stop()
+  assert.equal((await statusOf((node = await net.start('node')))).published, null)
+  await publish(node, ['local/app:1'], { own: true })
+  await node.stop()
+
+  node = await net.start('node', { publicPort })
+  const { published } = await statusOf(node)
+  assert.deepEqual([published?.images, published?.port], [1, undefined])
+  assert.match(published?.problem ?? '', new RegExp(`${publicPort}`))
+  const { left } = await unpublish(node, ['local/app:1'])
+  assert.equal(left, 0)
 })
 
 test('a node of the public swarm says that everything is public, and what leads there', async () => {

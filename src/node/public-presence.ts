@@ -1,5 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Config } from '../config/options.ts'
+import { OperationError } from '../errors.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import { RendezvousKeys } from '../membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY } from '../membership/swarm-key.ts'
@@ -14,6 +15,8 @@ import {
 import type { PeerSide } from '../sandbox/peer-side.ts'
 import type { PeerSideProcess } from '../sandbox/peer-side-process.ts'
 import type { BlobStore } from '../store/blob-store.ts'
+import { pause } from '../support/pause.ts'
+import { TokenBucket } from '../support/token-bucket.ts'
 import type { Log } from '../telemetry/log.ts'
 import { BlobTorrents } from '../transfer/blob-torrents.ts'
 import type { ContentAccess } from '../transfer/content-access.ts'
@@ -47,8 +50,10 @@ export interface PublicPresence extends AsyncDisposable {
   readonly register: ImageRegister
 }
 
-// Closed and public uploads have the limit together, and none can have the other's half.
-const SHARES = 2
+// All have the limit together, and none can have the part of another.
+const CLOSED_SHARE = 1 / 2
+const WIRES_SHARE = 3 / 8
+const ANSWERS_SHARE = 1 / 8
 
 /**
  * What strangers can learn of this node, put together: views in which only published content exists, and the parts that
@@ -78,7 +83,6 @@ export class PublicViews {
     await using rooms = new AsyncDisposableStack()
     const { config, launch, onUploadShare, onSent, log } = this.#options
     const { uploadBytesPerSecond: limit } = config
-    const share = limit === undefined ? undefined : Math.ceil(limit / SHARES)
     const nodeName = publicNameOf(identity.nodeId)
     const { swarmKeys } = this
     const side = rooms.use(
@@ -87,10 +91,10 @@ export class PublicViews {
         identity,
         nodeName,
         swarmKeys,
-        uploadBytesPerSecond: share,
+        uploadBytesPerSecond: limit && Math.ceil(limit * WIRES_SHARE),
         launch,
         answering: {
-          answers: this.#answers(),
+          answers: this.#answers(rooms),
           locate: (infoHash) => this.torrents.locate(infoHash),
         },
         log,
@@ -99,16 +103,23 @@ export class PublicViews {
     side.on('sent', ({ bytes }) => onSent(bytes))
     const register = this.#registerOf({ side, identity, nodeName })
     rooms.use(keepConfirming({ register, log }))
-    if (limit !== undefined && share !== undefined) {
-      onUploadShare(share)
+    if (limit !== undefined) {
+      onUploadShare(Math.ceil(limit * CLOSED_SHARE))
       rooms.defer(() => onUploadShare(limit))
     }
     const opened = rooms.move()
     return { side, register, [Symbol.asyncDispose]: () => opened.disposeAsync() }
   }
 
-  #answers(): PeerAnswers {
+  #answers(rooms: AsyncDisposableStack): PeerAnswers {
+    const { uploadBytesPerSecond: limit } = this.#options.config
+    const closing = new AbortController()
+    rooms.defer(() =>
+      closing.abort(new OperationError('INTERRUPTED', 'nothing is public any more')),
+    )
     return new PeerAnswers({
+      beforeWholeBlob:
+        limit === undefined ? undefined : pacedBy(limit * ANSWERS_SHARE, closing.signal),
       store: this.#store,
       catalog: this.#catalog,
       torrents: this.torrents,
@@ -141,6 +152,17 @@ export class PublicViews {
       isPublic: true,
       access: { isPrivate: async (digest) => !(await this.content.isOpen(digest)) },
     })
+  }
+}
+
+/** What small blobs and manifests wait for, which go out by no wire. */
+function pacedBy(bytesPerSecond: number, signal: AbortSignal): (bytes: number) => Promise<void> {
+  const bucket = new TokenBucket(bytesPerSecond)
+  return async (bytes) => {
+    for (let waitMs = bucket.take(bytes); waitMs > 0; waitMs = bucket.take(bytes)) {
+      await pause(waitMs, signal)
+      signal.throwIfAborted()
+    }
   }
 }
 

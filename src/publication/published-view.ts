@@ -135,10 +135,15 @@ export class PublishedCatalog implements RegisterCatalog, TorrentCatalog {
     }
   }
 
+  /** Strangers ask for many names at once: only those that are published cost more than a look. */
   async references(name: string): Promise<SignedReferenceRecord[]> {
-    const records: SignedReferenceRecord[] = []
-    for await (const record of this.allReferences()) if (record.name === name) records.push(record)
-    return records
+    const { publications, content } = this.#options
+    const found: SignedReferenceRecord[] = []
+    for (const { digest, names, records } of publications.all()) {
+      if (!names.includes(name) || !(await content.isOpen(digest))) continue
+      found.push(...records.filter((record) => record.name === name))
+    }
+    return found
   }
 
   async lastSequence(name: string, nodeId: string): Promise<number | undefined> {

@@ -18,6 +18,8 @@ interface PeerAnswersOptions {
   readonly access: Pick<ContentAccess, 'isPrivate'>
   /** strangers ask: what is private is not here for them */
   readonly isPublic: boolean
+  /** waited for before a small blob is given away in one answer, where that is not to go faster */
+  readonly beforeWholeBlob?: ((bytes: number) => Promise<void>) | undefined
   /** told of the bytes of a small blob that is given away in one answer */
   readonly onWholeBlob?: (bytes: number) => void
 }
@@ -87,6 +89,7 @@ export class PeerAnswers {
     const stored = await store.stat(digest)
     if (!(await this.#mayGive(digest))) return undefined
     if (!stored || stored.size > MAX_WHOLE_BLOB_BYTES) return undefined
+    await this.#options.beforeWholeBlob?.(stored.size)
     const content = await store.open(digest)
     this.#options.onWholeBlob?.(stored.size)
     return { size: stored.size, content }

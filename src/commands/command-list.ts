@@ -305,7 +305,8 @@ export const COMMANDS: readonly (CommandDefinition | CommandGroup)[] = [
         description:
           'All members that can be reached get it at once, over connections on which they prove who they are;\n' +
           'the others when they come back. Nobody has to do anything, and pulls go on. Exit code 3 while some\n' +
-          'have not got it. The key in a --swarm-key-file is not replaced: put the new one there yourself.',
+          'have not got it. The key in a --swarm-key-file is not replaced: put the new one there yourself, it is in\n' +
+          'keys/successor.key of the data directory.',
         group: MEET,
         flags: [
           {

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 
 import { until } from '../testing/dht-testnet.ts'
 import { tempDir } from '../testing/temp-dir.ts'
-import { KeyKeeper, type KeyKeeperOptions } from './key-keeper.ts'
+import { KeyKeeper, successorPath, type KeyKeeperOptions } from './key-keeper.ts'
 import { keyLinePath } from './key-line-file.ts'
 import { makeNodeIdentity } from './node-identity.ts'
 import {
@@ -78,6 +78,8 @@ test('a key file of others is read and never written; what followed it is rememb
   await using place = await openPlace({ keyFile })
   const order = await place.keeper.issue({ overlapMs: DAY_MS })
   assert.deepEqual(await readSwarmKey(keyFile), given)
+  assert.deepEqual(await readSwarmKey(successorPath(place.dataDir)), order.key)
+  await assert.rejects(readSwarmKey(swarmKeyPath(place.dataDir)), { code: 'SWARM_KEY_INVALID' })
   assert.deepEqual((await place.restart()).keys.newest, order.key)
   await writeSwarmKey(keyFile, order.key)
   assert.deepEqual((await place.restart()).keys.newest, order.key)

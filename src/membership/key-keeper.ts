@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { join } from 'node:path'
 
 import { OperationError } from '../errors.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
@@ -36,6 +37,11 @@ export interface KeyKeeperOptions {
   /** how long after it is told of a key this node begins to send with it */
   readonly settleMs?: number
   readonly now?: () => number
+}
+
+/** Where a node whose key file is looked after by others leaves the key that follows the one in it. */
+export function successorPath(dataDir: string): string {
+  return join(dataDir, 'keys', 'successor.key')
 }
 
 // Handing an order to all members of a large swarm takes less.
@@ -133,6 +139,12 @@ export class KeyKeeper extends EventEmitter<{ taken: [] }> implements AsyncDispo
     await this.book.written()
   }
 
+  /** Where the newest key is put for whoever looks after keys: in place of the node's own, or beside it. */
+  get #keyPath(): string {
+    const { dataDir, keyFile } = this.#options
+    return keyFile === undefined ? swarmKeyPath(dataDir) : successorPath(dataDir)
+  }
+
   #makeOrder(revoked: readonly string[], overlapMs: number): KeyOrder {
     if (revoked.length > MAX_REVOKED) {
       throw new OperationError(
@@ -150,7 +162,7 @@ export class KeyKeeper extends EventEmitter<{ taken: [] }> implements AsyncDispo
   }
 
   async #take(orders: readonly KeyOrder[]): Promise<boolean> {
-    const { dataDir, identity, now, keyFile, log } = this.#options
+    const { dataDir, identity, now, log } = this.#options
     const line = withOrders(this.#line, orders, { ownId: identity.nodeId, nowMs: now() })
     if (line === this.#line) return false
     await writeKeyLine(dataDir, line)
@@ -163,8 +175,7 @@ export class KeyKeeper extends EventEmitter<{ taken: [] }> implements AsyncDispo
       'the swarm key changes',
     )
     // What is in the line counts: where this fails, the next start does it.
-    if (!newest.equals(before) && keyFile === undefined)
-      await writeSwarmKey(swarmKeyPath(dataDir), newest)
+    if (!newest.equals(before)) await writeSwarmKey(this.#keyPath, newest)
     this.emit('taken')
     return true
   }
@@ -196,12 +207,10 @@ export class KeyKeeper extends EventEmitter<{ taken: [] }> implements AsyncDispo
     { keyFile, log }: { keyFile: string | undefined; log: Log },
   ): Promise<void> {
     const { newest } = this.keys
-    if (keyFile === undefined) {
-      await writeSwarmKey(swarmKeyPath(this.#options.dataDir), newest)
-      return
-    }
+    await writeSwarmKey(this.#keyPath, newest)
+    if (keyFile === undefined) return
     log.warn(
-      { keyFile, holds: swarmIdOf(key), swarmId: swarmIdOf(newest) },
+      { keyFile, holds: swarmIdOf(key), swarmId: swarmIdOf(newest), newKeyFile: this.#keyPath },
       'the key in the swarm key file is an old one: the swarm has changed it, put the new one there',
     )
   }

@@ -8,6 +8,7 @@ import { parseInvite } from './membership/invite.ts'
 import { makeNodeIdentity, openNodeIdentity } from './membership/node-identity.ts'
 import { openOffline } from './node.ts'
 import { joinSwarm } from './peering/join-swarm.ts'
+import type { PeerStatus } from './status/node-status.ts'
 import { silentLog } from './telemetry/log.ts'
 import { until } from './testing/dht-testnet.ts'
 import {
@@ -167,6 +168,22 @@ test('the key is changed, and taken away from a member, while pulls run: none fa
   await assert.rejects(m.run(m.node.operations.pull, { reference: long, load: false }))
 })
 
+test('who is shut out while others fetch from it is left, and they go on with the rest', async () => {
+  await using net = await openTestnet()
+  const limit = { uploadBytesPerSecond: 4 * MIB }
+  const [a, m] = [await net.start('a', limit), await net.start('m', limit)]
+  const b = await net.start('b')
+  await met(a, b, m)
+  const reference = await importImage(net, a, 12 * MIB)
+  await m.run(m.node.operations.pull, { reference, load: false })
+  const pulling = b.run(b.node.operations.pull, { reference, load: false })
+  await until(async () => (await bytesFrom(b, 'm')) > 0 && (await bytesFrom(b, 'a')) > 0)
+  await a.run(a.node.operations.swarmRevoke, { nodes: ['m'] })
+  const pulled = await pulling
+  assert.equal(pulled.bytes.peers, pulled.size)
+  assert.ok(!(await peerNames(b)).includes('m'))
+})
+
 test('nodes that are stopped in the middle of a change go on with it', async () => {
   await using net = await openTestnet({ keySettleMs: 60_000 })
   const [a, b] = await startAll(net, 'a', 'b')
@@ -259,3 +276,10 @@ test("the key of the public swarm is nobody's to change", async () => {
     code: 'CONFIG_INVALID',
   })
 })
+
+/** What came from a peer until now. */
+async function bytesFrom(node: TestNode, name: string): Promise<number> {
+  const { peers } = await node.run(node.node.operations.peers, {})
+  const known = peers as readonly PeerStatus[]
+  return known.find(({ nodeName }) => nodeName === name)?.bytes.from ?? 0
+}

@@ -8,6 +8,9 @@ import { loadConfig } from '../config/load-config.ts'
 import type { Config } from '../config/options.ts'
 import type { MainlineStats } from '../discovery/discovery.ts'
 import { OperationError } from '../errors.ts'
+import { KeyKeeper } from '../membership/key-keeper.ts'
+import { makeNodeIdentity } from '../membership/node-identity.ts'
+import { makeSwarmKey, writeSwarmKey } from '../membership/swarm-key.ts'
 import type { NodeStatus } from '../status/node-status.ts'
 import { makeDataDir, runLine } from '../testing/command-line.ts'
 import { CHECKS, type CheckResult, type Patient } from './doctor-checks.ts'
@@ -123,6 +126,24 @@ test('keys that others may read fail, with the command that mends it', async (t)
     (await look('key files', { ...patient, config: missing })).message,
     /missing is not there/,
   )
+})
+
+test('an old key in a key file of others is a warning, with where the new one is', async (t) => {
+  const patient = await makePatient(t)
+  const { dataDir } = patient.config
+  await mkdir(join(dataDir, 'keys'))
+  const swarmKeyFile = join(dataDir, 'given.key')
+  await writeSwarmKey(swarmKeyFile, makeSwarmKey())
+  const given = { ...patient, config: { ...patient.config, swarmKeyFile } }
+  assert.equal((await look('key files', given)).result, 'ok')
+  const options = { dataDir, keyFile: swarmKeyFile, identity: makeNodeIdentity() }
+  await using keeper = await KeyKeeper.open(options)
+  await keeper.issue({ overlapMs: 0 })
+  const found = await look('key files', given)
+  assert.equal(found.result, 'warn')
+  assert.match(found.hint ?? '', /^Put what is in .*successor\.key there/)
+  await writeSwarmKey(swarmKeyFile, keeper.keys.newest)
+  assert.equal((await look('key files', given)).result, 'ok')
 })
 
 test('a clock that cannot be right fails', async (t) => {

@@ -6,7 +6,10 @@ import { dirname, join } from 'node:path'
 
 import type { Config } from '../config/options.ts'
 import { isOperationError, messageOf, OperationError, systemCodeOf } from '../errors.ts'
-import { swarmKeyPath } from '../membership/swarm-key.ts'
+import { successorPath } from '../membership/key-keeper.ts'
+import { keyLinePath, readKeyLine } from '../membership/key-line-file.ts'
+import { isInLine, lastOrder } from '../membership/key-line.ts'
+import { readSwarmKey, swarmKeyPath } from '../membership/swarm-key.ts'
 import type { NodeStatus } from '../status/node-status.ts'
 import { formatByteSize } from '../support/byte-size.ts'
 import { deadline } from '../support/deadline.ts'
@@ -111,7 +114,12 @@ async function checkSpace({ config }: Patient): Promise<CheckResult | undefined>
 async function checkKeyFiles({ config }: Patient): Promise<CheckResult | undefined> {
   if (!config) return undefined
   const { dataDir, swarmKeyFile } = config
-  const paths = [swarmKeyPath(dataDir), join(dataDir, 'keys', 'node.pem')]
+  const paths = [
+    swarmKeyPath(dataDir),
+    join(dataDir, 'keys', 'node.pem'),
+    successorPath(dataDir),
+    keyLinePath(dataDir),
+  ]
   if (swarmKeyFile !== undefined) paths.push(swarmKeyFile)
   const found: string[] = []
   const open: string[] = []
@@ -127,8 +135,24 @@ async function checkKeyFiles({ config }: Patient): Promise<CheckResult | undefin
     const hint = `Run \`chmod 600 ${open.join(' ')}\`; make a new key if somebody may have read it.`
     return fail(`others may read ${open.join(' and ')}`, hint)
   }
+  if (swarmKeyFile !== undefined && (await isOutdated(swarmKeyFile, dataDir))) {
+    const hint = `Put what is in ${successorPath(dataDir)} there, before others start with it.`
+    return warn(`the swarm has another key by now than the one in ${swarmKeyFile}`, hint)
+  }
   if (found.length === 0) return ok('none yet (made at the first start)')
   return ok(`${count(found.length, 'file')}, for the owner only`)
+}
+
+/** Whether the node was told of a key that follows the one in the file. */
+async function isOutdated(swarmKeyFile: string, dataDir: string): Promise<boolean> {
+  try {
+    const [given, line] = [await readSwarmKey(swarmKeyFile), await readKeyLine(dataDir, Date.now())]
+    const newest = line && lastOrder(line)?.key
+    return line !== undefined && newest?.equals(given) === false && isInLine(line, given)
+  } catch {
+    // what cannot be read is another check's
+    return false
+  }
 }
 
 async function checkClock({ config, nowMs }: Patient): Promise<CheckResult> {

@@ -128,6 +128,7 @@ async function startServer() {
     },
     warm: async function* () {
       asked.push('warm')
+      yield* []
     },
     keys: async (_question, nodeId) => ({ from: nodeId }),
     join: async () => undefined,

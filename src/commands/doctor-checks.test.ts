@@ -11,7 +11,7 @@ import { OperationError } from '../errors.ts'
 import { KeyKeeper } from '../membership/key-keeper.ts'
 import { makeNodeIdentity } from '../membership/node-identity.ts'
 import { makeSwarmKey, writeSwarmKey } from '../membership/swarm-key.ts'
-import type { NodeStatus } from '../status/node-status.ts'
+import type { NodeStatus, PublishedStatus } from '../status/node-status.ts'
 import { makeDataDir, runLine } from '../testing/command-line.ts'
 import { CHECKS, type CheckResult, type Patient } from './doctor-checks.ts'
 
@@ -208,4 +208,21 @@ test('mainline is looked at where the swarm meets there: reached, seen from wher
   assert.deepEqual([behind?.result, behind?.message], ['warn', seen])
   assert.match(behind?.hint ?? '', /Forward port 6881 .* 203\.0\.113\.7/)
   assert.equal((await lookAt({ ...outside, outerHost: '127.0.0.1' }))?.result, 'ok')
+})
+
+test('the public side is looked at while something is published: open, and found', async (t) => {
+  const lookAt = async (published: Partial<PublishedStatus> | null) => {
+    const node = { published } as NodeStatus
+    const patient = await makePatient(t, { node })
+    return await CHECKS.find(({ name }) => name === 'public side')?.look(patient)
+  }
+  assert.equal(await lookAt(null), undefined)
+  const closed = await lookAt({ images: 2, dhtNodes: 0, problem: 'port 6882 is in use' })
+  const message = '2 images published, but nobody can have it: port 6882 is in use'
+  assert.deepEqual([closed?.result, closed?.message], ['warn', message])
+  const alone = await lookAt({ images: 1, port: 6882, dhtNodes: 0 })
+  assert.deepEqual([alone?.result, /UDP/.test(alone?.hint ?? '')], ['warn', true])
+  const found = await lookAt({ images: 1, port: 6882, dhtNodes: 30 })
+  const well = '1 image published on port 6882, 30 nodes in its DHT'
+  assert.deepEqual(found, { result: 'ok', message: well })
 })

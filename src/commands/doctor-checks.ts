@@ -64,6 +64,7 @@ export const CHECKS: readonly NamedCheck[] = [
   { name: 'engine', look: checkEngine },
   { name: 'mainline', look: checkMainline },
   { name: 'peers', look: checkPeers },
+  { name: 'public side', look: checkPublicSide },
 ]
 
 const ok = (message: string): CheckResult => ({ result: 'ok', message })
@@ -242,6 +243,22 @@ function checkMainline({ node }: Patient): Promise<CheckResult | undefined> {
 function isOwnAddress(host: string): boolean {
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
   return own.some(({ address }) => address === host)
+}
+
+/** Whether everybody can have what is published, as far as this node can tell. */
+async function checkPublicSide({ node }: Patient): Promise<CheckResult | undefined> {
+  if (!node?.published) return undefined
+  const { images, port, problem, dhtNodes } = node.published
+  const shared = `${count(images, 'image')} published`
+  if (port === undefined) {
+    const hint = 'Stop what uses the port, or start the node with another --public-port.'
+    return warn(`${shared}, but nobody can have it: ${problem ?? 'its port is not open'}`, hint)
+  }
+  const message = `${shared} on port ${port}, ${count(dhtNodes, 'node')} in its DHT`
+  if (dhtNodes > 0) return ok(message)
+  const hint =
+    'See that UDP passes the firewall, and what --public-discovery says: nobody finds what is published.'
+  return warn(message, hint)
 }
 
 function checkPeers({ node }: Patient): Promise<CheckResult | undefined> {

@@ -135,3 +135,14 @@ test('the help of publish says who learns what', async () => {
     assert.ok(stdout.includes(text), text)
   assert.ok(stdout.split('\n').length < 60)
 })
+
+test('ls says what is public', async (t) => {
+  const about = { digest: DIGEST, mediaType: 'x', size: MIB, blobs: 2, complete: true } as const
+  const images = [
+    { ...about, names: ['app:1'], published: true },
+    { ...about, names: ['mine:1'] },
+  ]
+  const listed = await ask(t, ['ls'], { list: () => Promise.resolve({ images }) })
+  assert.match(listed.stdout, /^app:1 .* complete, public$/m)
+  assert.match(listed.stdout, /^mine:1 .* complete$/m)
+})

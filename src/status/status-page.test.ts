@@ -44,6 +44,21 @@ test('says what to do first on a node that has nothing', () => {
   assert.doesNotMatch(text, /undefined|null|NaN|\[object/)
 })
 
+test('says what everybody may have, and when they cannot', () => {
+  const published = { nodeId: 'ef'.repeat(32), nodeName: 'public-efefefef', images: 1, dhtNodes: 3 }
+  const images = [sampleImage({ name: 'app:1', published: true }), sampleImage({ name: 'mine:1' })]
+  const open = textOf(
+    render({ images, status: sampleStatus({ published: { ...published, port: 6882 } }) }),
+  )
+  assert.match(open, /Public 1 for everybody, on port 6882/)
+  assert.match(open, /app:1 public/)
+  assert.doesNotMatch(open, /mine:1 public/)
+  const problem = 'the port is taken'
+  const closed = textOf(render({ status: sampleStatus({ published: { ...published, problem } }) }))
+  assert.match(closed, /Public 1 for everybody, the port is taken/)
+  assert.doesNotMatch(textOf(render()), /for everybody/)
+})
+
 test('answers what is held, who is there, what moves, and what failed with what to do', () => {
   const text = textOf(
     render({

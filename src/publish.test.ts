@@ -396,6 +396,28 @@ test('where the public port is taken nothing is published, and a node that publi
   assert.equal(left, 0)
 })
 
+for (const { what, path, content } of [
+  { what: 'the key of the public side', path: 'public/keys/node.pem', content: 'no key' },
+  { what: 'the list of what is published', path: 'public/images', content: '' },
+  { what: 'the folder of published blobs', path: 'blobs/public', content: '' },
+]) {
+  test(`a node starts, shares nothing and says so where ${what} is damaged`, async () => {
+    await using net = await openTestnet()
+    let node = await net.start('node')
+    const image = await importImage(node, 'local/app:1', [5000])
+    await publish(node, ['local/app:1'], { own: true })
+    await node.stop()
+    await rm(join(node.dataDir, path), { recursive: true })
+    await writeFile(join(node.dataDir, path), content)
+    node = await net.start('node')
+    const { published } = await statusOf(node)
+    assert.equal(published?.port, undefined)
+    if (published) assert.ok(published.problem)
+    assert.equal((await node.get(`/v2/local/app/manifests/${image.manifest}`)).status, 200)
+    assert.equal((await node.get('/')).status, 200)
+  })
+}
+
 test('a node of the public swarm says that everything is public, and what leads there', async () => {
   await using net = await openTestnet()
   const node = await net.start('node', { swarm: 'public' })

@@ -65,7 +65,10 @@ function describePublished(published: PublishedStatus): [string, string] {
   const shared = `${count(images, 'image')} for everybody`
   return port === undefined
     ? ['public', `${shared}, but not reachable: ${problem ?? 'the port is not open'}`]
-    : ['public', `${shared}, as ${nodeName} on port ${port}, ${count(dhtNodes, 'node')} in its DHT`]
+    : [
+        'public',
+        `${shared}, as ${nodeName ?? 'nobody'} on port ${port}, ${count(dhtNodes, 'node')} in its DHT`,
+      ]
 }
 
 function describeEngine(engine: EngineStatus | null): string {

@@ -57,7 +57,7 @@ export class Publishing implements AsyncDisposable {
     this.#views = new PublicViews({ ...options, publications, files: this.#files })
   }
 
-  /** Reads what was published; opens no port yet. @throws OperationError DATA_DIR_UNUSABLE */
+  /** Reads what was published; opens no port yet. */
   static async open(options: PublishingOptions): Promise<Publishing> {
     const path = join(options.config.dataDir, 'public', 'images')
     return new Publishing(options, await Publications.open(path, options))
@@ -66,11 +66,7 @@ export class Publishing implements AsyncDisposable {
   /** Goes on with what was published before, if anything was. A port that is taken is no reason not to start. */
   async resume(): Promise<void> {
     this.#timer = setInterval(() => this.lookAfter(), LOOK_AFTER_MS).unref()
-    await this.#inTurn(async () => {
-      await this.#dropUnfit()
-      await this.#link()
-      if (!this.#publications.isEmpty) await this.#tryOpen()
-    })
+    await this.#inTurn(() => this.#tryOpen())
     // Where the catalog was lost, all that is published is hashed again.
     void this.#inTurn(() => this.#announce()).catch((error: unknown) => this.#warn(error))
   }
@@ -79,8 +75,10 @@ export class Publishing implements AsyncDisposable {
   lookAfter(): void {
     if (this.#publications.isEmpty) return
     void this.#inTurn(async () => {
-      await this.#dropUnfit()
-      if (this.#open || this.#publications.isEmpty) return
+      if (this.#open) {
+        await this.#dropUnfit()
+        return
+      }
       await this.#tryOpen()
       await this.#announce()
     }).catch((error: unknown) => this.#warn(error))
@@ -121,8 +119,9 @@ export class Publishing implements AsyncDisposable {
     if (this.#publications.isEmpty) return null
     const side = this.#open?.side
     const stats = await side?.stats()
+    const nodeId = this.#identity?.nodeId
     return {
-      ...(await this.identity()),
+      ...(nodeId !== undefined && { nodeId, nodeName: publicNameOf(nodeId) }),
       images: this.#publications.all().length,
       dhtNodes: stats?.dhtNodes ?? 0,
       ...(side && { port: side.peerPort }),
@@ -183,9 +182,12 @@ export class Publishing implements AsyncDisposable {
     return this.#identity
   }
 
+  /** Whatever is on the disk or on the port, the node itself goes on. */
   async #tryOpen(): Promise<void> {
     try {
-      await this.#opened()
+      await this.#dropUnfit()
+      await this.#link()
+      if (!this.#publications.isEmpty) await this.#opened()
     } catch (error) {
       this.#problem = messageOf(error)
       this.#options.log.error({ error: this.#problem }, 'what is published is not shared')

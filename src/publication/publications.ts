@@ -50,21 +50,15 @@ export class Publications {
     for (const publication of publications) this.#index(publication)
   }
 
-  /** Reads what there is; makes nothing. @throws OperationError DATA_DIR_UNUSABLE */
+  /** Reads what there is; makes nothing. Where the folder cannot be read, nothing is public. */
   static async open(path: string, { log = silentLog }: { log?: Log } = {}): Promise<Publications> {
-    try {
-      const names = await readdir(path)
-      const read = await mapConcurrently(names, READ_CONCURRENCY, (name) =>
-        readPublication(path, name, log),
-      )
-      return new Publications(
-        path,
-        read.filter((publication) => publication !== undefined),
-      )
-    } catch (error) {
-      if (systemCodeOf(error) === 'ENOENT') return new Publications(path, [])
-      throw diskError(error, `publications ${path}`)
-    }
+    const read = await mapConcurrently(await namesIn(path, log), READ_CONCURRENCY, (name) =>
+      readPublication(path, name, log),
+    )
+    return new Publications(
+      path,
+      read.filter((publication) => publication !== undefined),
+    )
   }
 
   get isEmpty(): boolean {
@@ -153,6 +147,16 @@ export class Publications {
 /** Everything of it that strangers may have, each once. */
 export function partsOf({ images, blobs }: Publication): Set<Digest> {
   return new Set([...images.map(({ digest }) => digest), ...blobs])
+}
+
+async function namesIn(path: string, log: Log): Promise<string[]> {
+  try {
+    return await readdir(path)
+  } catch (error) {
+    if (systemCodeOf(error) !== 'ENOENT')
+      log.error({ path, error: messageOf(error) }, 'publications cannot be read: nothing is shared')
+    return []
+  }
 }
 
 async function readPublication(

@@ -46,9 +46,9 @@ export type EngineStatus = Pick<EngineDescription, 'version' | 'store' | 'driver
 
 /** This node as everybody sees it. */
 export interface PublishedStatus {
-  /** 64 hex digits; not the id in the closed swarm */
-  readonly nodeId: string
-  readonly nodeName: string
+  /** 64 hex digits; not the id in the closed swarm; left out where its key cannot be read */
+  readonly nodeId?: string
+  readonly nodeName?: string
   readonly images: number
   /** undefined while the port cannot be opened: nothing is shared */
   readonly port?: number

@@ -287,6 +287,33 @@ test('without --own only what its registry gives to everybody is published', asy
   assert.equal((await statusOf(node)).published?.images, 3)
 })
 
+test('an image of a registry is pulled by its own name, by engines too, while the registry is away', async () => {
+  await using dht = await openRecordedDht()
+  await using net = await openTestnet()
+  const discovery = [`bootstrap:${dht.bootstrap}`]
+  const image = await writeLayout(join(net.dir, 'image'), [2 * MIB, 5000])
+  const ns = await (async () => {
+    await using registry = await openLayoutRegistry()
+    await registry.add('team/app', image)
+    const config = { upstream: true, insecureUpstreams: [registry.address] }
+    const node = await net.start('node', { ...config, publicDiscovery: discovery })
+    await pull(node, `${registry.address}/team/app:1`)
+    const { failed } = await publish(node, [`${registry.address}/team/app:1`])
+    assert.deepEqual(failed, [])
+    return registry.address
+  })()
+  const stranger = await net.start('stranger', { swarm: 'public', discovery })
+  const { digest, bytes, size } = await pull(stranger, `${ns}/team/app:1`)
+  assert.deepEqual([digest, bytes.peers], [image.manifest, size])
+  const engine = await net.start('engine', { swarm: 'public', discovery })
+  const answers = await pullLikeEngine({
+    door: engine.node.ready.registry,
+    repository: 'team/app',
+    ns,
+  })
+  assert.ok(isPulled(answers), summaryOf(answers))
+})
+
 test('what a login is needed for meanwhile is withdrawn', async () => {
   await using net = await openTestnet()
   const login = makeCanary('config')

@@ -335,6 +335,7 @@ export async function openNode(
       publishing,
       isPublic,
       register,
+      nodeId: identity.nodeId,
       publicNode: { nodeId: identity.nodeId, nodeName: config.nodeName, port: peerPort },
     }),
     explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),

@@ -175,6 +175,23 @@ test('nothing is open to everybody before the first image is published, and afte
   assert.equal((await statusOf(restarted)).published, null)
 })
 
+test('what a name means is for this node to say when it is published, not for another member', async () => {
+  await using net = await openTestnet()
+  const node = await net.start('node')
+  const mate = await net.start('mate')
+  const own = await importImage(node, 'local/app:1', [5000])
+  const other = await writeLayout(join(net.dir, 'other'), [6000])
+  await node.run(node.node.operations.import, { path: other.path, name: 'local/secret:1' })
+  await mate.run(mate.node.operations.import, { path: other.path, name: 'local/app:1' })
+  // the newer record is known here, and what it names is held here
+  assert.equal((await pull(node, 'local/app:1')).digest, other.manifest)
+  const { images } = await publish(node, ['local/app:1'], { own: true })
+  assert.deepEqual(
+    images.map(({ digest }) => digest),
+    [own.manifest],
+  )
+})
+
 test('what is published is so after a restart and without the catalog, and no more than that', async () => {
   await using dht = await openRecordedDht()
   await using net = await openTestnet()

@@ -29,6 +29,8 @@ interface PublishRooms {
   readonly upstream: Upstream | undefined
   readonly publishing: Publishing
   readonly doors: () => readonly string[]
+  /** in its own swarm */
+  readonly nodeId: string
   /** the node is in the public swarm and in no other: all that is not private is public already */
   readonly isPublic: boolean
   readonly register: Pick<ImageRegister, 'announceAll'>
@@ -50,15 +52,14 @@ export function publishOperations(
   rooms: PublishRooms,
 ): Pick<NodeOperations, 'publish' | 'unpublish'> {
   return {
-    publish: (request, { signal }) => publishAll(request, rooms, signal),
+    publish: (request, { signal }) => publishAll(request, { rooms, signal }),
     unpublish: ({ references }) => unpublishAll(references, rooms),
   }
 }
 
 async function publishAll(
   request: PublishRequest,
-  rooms: PublishRooms,
-  signal: AbortSignal,
+  { rooms, signal }: { rooms: PublishRooms; signal: AbortSignal },
 ): Promise<PublishResult> {
   const { address } = request
   if (address !== undefined && !ADDRESS.test(address)) {
@@ -66,8 +67,9 @@ async function publishAll(
   }
   const { isPublic, publishing } = rooms
   const isFirst = !isPublic && publishing.isEmpty
-  const { done, failed } = await eachOf(request.references, rooms, signal, (reference) =>
-    publishOne(reference, { request, rooms, signal }),
+  const { done, failed } = await eachOf(
+    (reference) => publishOne(reference, { request, rooms, signal }),
+    { references: request.references, doors: rooms.doors(), signal },
   )
   const { port } = publishing
   const publicNode = isPublic
@@ -117,15 +119,8 @@ async function shareInPublicSwarm(
   { own, rooms }: { own: boolean; rooms: PublishRooms },
 ): Promise<TorrentRecord[]> {
   const { access, register } = rooms
-  for (const { digest } of [...parts.images, ...parts.blobs]) {
-    if (own) await access.onShared(digest)
-    else if (await access.isPrivate(digest)) {
-      throw new OperationError(
-        'PUBLICATION_REFUSED',
-        `image "${formatReference(reference)}": wanted one that anybody may have, but a registry gave ${digest} for a login only`,
-      )
-    }
-  }
+  if (!own) await new PublicationCheck(rooms).assertNotPrivate(reference, parts)
+  else for (const { digest } of [...parts.images, ...parts.blobs]) await access.onShared(digest)
   const torrents: TorrentRecord[] = []
   for (const { digest } of parts.blobs) {
     const torrent = await rooms.torrents.torrentOf(digest)
@@ -185,7 +180,7 @@ async function unpublishAll(
       'this node is in the public swarm alone: all that it holds is public, but for what needed a login',
     )
   }
-  const { done, failed } = await eachOf(references, rooms, undefined, async (reference) => {
+  const withdraw = async (reference: Reference) => {
     const name = canonicalName(reference)
     const publication = publishing
       .all()
@@ -199,23 +194,26 @@ async function unpublishAll(
     const { digest, names } = publication
     await publishing.unpublish(digest)
     return { reference: formatReference(reference), digest, names }
-  })
+  }
+  const { done, failed } = await eachOf(withdraw, { references, doors: rooms.doors() })
   return { images: done, failed, left: publishing.all().length }
 }
 
 /** One after the other; what fails is told beside what does not. */
 async function eachOf<Result>(
-  references: readonly string[],
-  { doors }: Pick<PublishRooms, 'doors'>,
-  signal: AbortSignal | undefined,
   work: (reference: Reference) => Promise<Result>,
+  {
+    references,
+    doors,
+    signal,
+  }: { references: readonly string[]; doors: readonly string[]; signal?: AbortSignal },
 ): Promise<{ done: Result[]; failed: { reference: string; error: ErrorBody }[] }> {
   const done: Result[] = []
   const failed: { reference: string; error: ErrorBody }[] = []
   for (const text of references) {
     signal?.throwIfAborted()
     try {
-      done.push(await work(parseReference(text, { doors: doors() })))
+      done.push(await work(parseReference(text, { doors })))
     } catch (error) {
       signal?.throwIfAborted()
       failed.push({ reference: text, error: bodyOf(error) })
@@ -234,19 +232,30 @@ async function rootOf(
   reference: Reference,
   { rooms, own, signal }: { rooms: PublishRooms; own: boolean; signal: AbortSignal },
 ): Promise<Digest> {
-  const { catalog, store } = rooms
-  const digests = reference.digest
-    ? [reference.digest]
-    : (await catalog.references(canonicalName(reference)))
-        .filter(({ nodeName }) => reference.scope !== 'node' || nodeName === reference.nodeName)
-        .toSorted((a, b) => b.sequence - a.sequence)
-        .map(({ digest }) => digest)
-  const asked =
-    digests.length > 0 ? undefined : await askUpstream(reference, { rooms, own, signal })
-  for (const digest of asked ? [asked] : digests) if (await store.has(digest)) return digest
-  const [newest = asked] = digests
-  const why = newest ? `its manifest ${newest} is not here: pull it first` : 'no such name here'
+  const named = reference.digest ? [reference.digest] : await digestsNamed(reference, rooms)
+  const asked = named.length > 0 ? undefined : await askUpstream(reference, { rooms, own, signal })
+  const digests = asked ? [asked] : named
+  for (const digest of digests) if (await rooms.store.has(digest)) return digest
+  const [first] = digests
+  const why = first ? `its manifest ${first} is not here: pull it first` : 'no such name here'
   throw new OperationError('IMAGE_UNKNOWN', `image "${formatReference(reference)}": ${why}`)
+}
+
+/** What this node says that a name means comes first: no other member decides what is made public here. */
+async function digestsNamed(
+  reference: Reference,
+  { catalog, nodeId: self }: PublishRooms,
+): Promise<Digest[]> {
+  const { scope, nodeName } = reference
+  const records = await catalog.references(canonicalName(reference))
+  return records
+    .filter((record) => scope !== 'node' || record.nodeName === nodeName)
+    .toSorted((a, b) => rank(b) - rank(a) || b.sequence - a.sequence)
+    .map(({ digest }) => digest)
+
+  function rank({ nodeId }: { nodeId: string }): number {
+    return nodeId === self ? 1 : 0
+  }
 }
 
 /** What came for a login has no name here that is handed on: its registry knows it. */

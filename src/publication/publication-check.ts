@@ -34,14 +34,11 @@ export class PublicationCheck {
     parts: Pick<HeldParts, 'images' | 'blobs'>,
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
+    await this.assertNotPrivate(reference, parts)
     const contents = [
       ...parts.images.map(({ digest }) => ({ kind: 'manifest' as const, digest })),
       ...parts.blobs.map(({ digest }) => ({ kind: 'blob' as const, digest })),
     ]
-    for (const { digest } of contents) {
-      if (await this.#options.access.isPrivate(digest))
-        throw refused(reference, `a registry gave ${digest} for a login only`)
-    }
     const { upstream } = this.#options
     if (reference.scope !== 'upstream')
       throw refused(reference, 'it has no registry that gives it to everybody')
@@ -55,6 +52,17 @@ export class PublicationCheck {
         throw error
       }
     })
+  }
+
+  /** Nothing of it is known to need a credential. @throws OperationError PUBLICATION_REFUSED */
+  async assertNotPrivate(
+    reference: Reference,
+    { images, blobs }: Pick<HeldParts, 'images' | 'blobs'>,
+  ): Promise<void> {
+    for (const { digest } of [...images, ...blobs]) {
+      if (await this.#options.access.isPrivate(digest))
+        throw refused(reference, `a registry gave ${digest} for a login only`)
+    }
   }
 }
 

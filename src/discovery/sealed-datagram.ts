@@ -39,7 +39,7 @@ export const MAX_SEALED_BODY_BYTES = MAX_STEPS * STEP_BYTES - HEADER_BYTES
 export const MAX_LEAST_BODY_BYTES = STEP_BYTES - HEADER_BYTES
 
 interface DatagramSealOptions {
-  /** the current one seals, all that are accepted open */
+  /** the current one seals, all that have not ended open */
   readonly swarmKeys: SwarmKeys
   /** what the datagrams are for: those of another use do not open */
   readonly label: string
@@ -85,7 +85,7 @@ export class DatagramSeal {
    */
   open(datagram: Buffer): Buffer | undefined {
     if (!isLengthOfSealed(datagram.length)) return undefined
-    for (const swarmKey of this.#swarmKeys.accepted) {
+    for (const swarmKey of this.#swarmKeys.opening) {
       const inside = decrypt(datagram, this.#derived.of(swarmKey))
       if (inside) return this.#take(datagram, inside)
     }

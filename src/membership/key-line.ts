@@ -7,7 +7,8 @@
  * - An order counts for nothing when its issuer was shut out by one before it.
  * - What came before an order is taken from everybody while that order's overlap lasts, then from those only who were
  *   met before it ended, and they are told nothing but the orders.
- * - A node begins to send with a key a moment after it was told of it: until then others may not have it.
+ * - A node begins to seal with a key a moment after it was told of it: until then others may not have it. Where
+ *   somebody is shut out it does so at once, and opens nothing more that is sealed with an old one.
  *
  * All of it is a function of what is on disk and of the clock: a node that is killed at any point goes on from there.
  */
@@ -82,13 +83,13 @@ export function keyStateAt(
 ): Omit<SwarmKeyState, 'metAtMs'> & { nextChangeAtMs: number } {
   const sound = soundOrders(line)
   const newest = sound.at(-1)?.key ?? line.base.key
-  const settled = sound.findLast(({ takenAtMs }) => takenAtMs + settleMs <= nowMs)
+  const settled = sound.findLast((order) => sentFromMs(order, settleMs) <= nowMs)
   const current = settled?.key ?? line.base.key
   const before = keysBefore(line, settleMs)
   const others = before.filter(({ acceptedUntilMs }) => acceptedUntilMs > nowMs)
   const accepted = [newest, ...others.map(({ key }) => key)].slice(0, MAX_ACCEPTED)
   const times = [
-    ...sound.map(({ takenAtMs }) => takenAtMs + settleMs),
+    ...sound.map((order) => sentFromMs(order, settleMs)),
     ...before.flatMap(({ endedAtMs, acceptedUntilMs }) => [endedAtMs, acceptedUntilMs]),
   ]
   return {
@@ -100,6 +101,11 @@ export function keyStateAt(
     revoked: new Set(revokedIn(line)),
     nextChangeAtMs: Math.min(...times.filter((atMs) => atMs > nowMs)),
   }
+}
+
+/** Others may not have it yet; but who was shut out is to understand nothing more, and that comes first. */
+function sentFromMs({ takenAtMs, overlapMs }: TakenOrder, settleMs: number): number {
+  return takenAtMs + (overlapMs > 0 ? settleMs : 0)
 }
 
 /** Orders that count: each is of somebody whom none before it shut out. */
@@ -174,7 +180,7 @@ function keysBefore(
   return found
 }
 
-/** When a key ended for who was not met before, and when for datagrams: others may go on with it until they settle. */
+/** When a key ended for who was not met before, and until when those who know no other are dialled with it. */
 function endBy(
   later: readonly TakenOrder[],
   settleMs: number,

@@ -32,6 +32,7 @@ test('while a key changes, what is sent is of the old one, what comes may be of 
   assert.equal(keys.current, old)
   assert.equal(keys.newest, next)
   assert.deepEqual(keys.known, [next, old, older])
+  assert.deepEqual(keys.opening, [next, old])
 })
 
 test('a key that was taken away is good for who was met before, and less so later', () => {
@@ -65,6 +66,7 @@ test('a key that was taken away is good for who was met before, and less so late
   ]
   for (const [nodeId, key, admission] of cases)
     assert.equal(keys.admissionOf(nodeId, key), admission)
+  assert.deepEqual(keys.opening, [next])
   keys.set({ ...state, accepted: [next] })
   assert.equal(keys.admissionOf(met, old), 'outdated')
 })

@@ -6,9 +6,9 @@ import type { SwarmKey } from './swarm-key.ts'
 export interface SwarmKeyState {
   /** seals datagrams, signs names, makes rendezvous keys */
   readonly current: SwarmKey
-  /** Taken from everybody, the newest first: that one is dialled with as soon as it is here. `current` is one of them. */
+  /** Dialled with, the newest first, and taken from everybody but where they have ended. `current` is one of them. */
   readonly accepted: readonly SwarmKey[]
-  /** What connections may still be proven with, but only by those who were met before it ended. */
+  /** Those that have ended: only connections may be proven with them, and only by those who were met before. */
   readonly former: readonly FormerKey[]
   /** when this node met a member for the first time, ms, by node id */
   readonly metAtMs: ReadonlyMap<string, number>
@@ -32,6 +32,7 @@ export type Admission = 'member' | 'outdated' | 'refused'
 /** The keys of one swarm, which may change while the node runs. Who owns it decides; all others only look. */
 export class SwarmKeys extends EventEmitter<{ change: [] }> {
   #state: SwarmKeyState
+  #opening: readonly SwarmKey[]
 
   /** @param also keys that are taken as well */
   constructor(current: SwarmKey, ...also: readonly SwarmKey[]) {
@@ -45,6 +46,7 @@ export class SwarmKeys extends EventEmitter<{ change: [] }> {
       metAtMs: new Map(),
       revoked: new Set(),
     }
+    this.#opening = this.#state.accepted
   }
 
   /** All of it, for another process. */
@@ -65,6 +67,11 @@ export class SwarmKeys extends EventEmitter<{ change: [] }> {
   /** the newest first */
   get accepted(): readonly SwarmKey[] {
     return this.#state.accepted
+  }
+
+  /** What datagrams are opened with, the newest first: nobody proves by one who he is. */
+  get opening(): readonly SwarmKey[] {
+    return this.#opening
   }
 
   /** All that a connection may be proven with, by whomever. */
@@ -96,7 +103,9 @@ export class SwarmKeys extends EventEmitter<{ change: [] }> {
 
   /** Puts another state in place of the one there was, all at once. */
   set(state: SwarmKeyState): void {
+    const { accepted, former } = state
     this.#state = state
+    this.#opening = accepted.filter((key) => !former.some((ended) => ended.key.equals(key)))
     this.emit('change')
   }
 }

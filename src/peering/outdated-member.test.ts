@@ -1,5 +1,7 @@
 /** Who has a key that has ended: known members may ask which one there is now, and nothing else. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 
@@ -80,6 +82,24 @@ test('who has both keys is let in with the one that the other side has, at the f
   assert.equal((await client.have(server.peer, [digest])).length, 1)
   using other = clientOf(stranger, new SwarmKeys(newest))
   await assert.rejects(other.have(server.peer, [digest]), { code: 'REQUEST_UNPROVEN' })
+})
+
+test('who refuses a key and then says nothing is not dialled again and again', async (t) => {
+  let connections = 0
+  // the alert for a handshake that has failed (RFC 8446, 6.2)
+  const alert = Buffer.from([21, 3, 3, 0, 2, 2, 40])
+  const fickle = createServer((socket) => {
+    connections += 1
+    socket.on('error', () => {})
+    if (connections > 1) socket.destroy()
+    else socket.once('data', () => socket.end(alert))
+  }).listen(0, '127.0.0.1')
+  t.after(() => fickle.close())
+  await once(fickle, 'listening')
+  const { port } = fickle.address() as AddressInfo
+  using client = clientOf(known, new SwarmKeys(next, old, makeSwarmKey()))
+  await assert.rejects(client.have({ host: '127.0.0.1', port }, [digest]))
+  assert.equal(connections, 2)
 })
 
 function channelOf(identity: NodeIdentity, keys: SwarmKeys): SecureChannel {

@@ -249,7 +249,7 @@ export function dialThrough(channel: SecureChannel): Agent['createConnection'] {
     const address = addressIn(options)
     const dial = () => {
       const socket = channel.dial(address, (error) => {
-        if (error && channel.hasOtherKeyFor(address)) dial()
+        if (error && channel.hasOtherKeyFor(address, error)) dial()
         else onConnected?.(error ?? null, socket)
       })
     }

@@ -131,7 +131,7 @@ export class SecureChannel {
       if (isSettled) return
       isSettled = true
       clearTimeout(timer)
-      if (systemCodeOf(error)?.startsWith('ERR_SSL_') === true) this.#onRefused(address, secret)
+      if (isRefusal(error)) this.#onRefused(address, secret)
       onReady(error)
     }
     const timer = setTimeout(() => socket.destroy(notAMember(address)), PROOF_MS)
@@ -160,8 +160,12 @@ export class SecureChannel {
     return { host: reached, port, otherHosts: [host, ...otherHosts] }
   }
 
-  /** Whether a node that has just refused a connection may still take another key: the next `dial` is made with it. */
-  hasOtherKeyFor({ host, port }: Address): boolean {
+  /**
+   * Whether a node that has just refused a key may still take another one: the next `dial` is made with it.
+   * @param error what `dial` ended with: where it was no refusal, another key would not help
+   */
+  hasOtherKeyFor({ host, port }: Address, error: Error): boolean {
+    if (!isRefusal(error)) return false
     const refused = this.#refusedAt.get(`${host}:${port}`) ?? []
     const left = this.#options.secrets.toDial().filter((secret) => !refused.includes(secret))
     return refused.length > 0 && left.length > 0
@@ -230,6 +234,10 @@ export class SecureChannel {
   #onRefused(address: string, secret: ChannelSecret): void {
     this.#refusedAt.set(address, [...(this.#refusedAt.get(address) ?? []), secret])
   }
+}
+
+function isRefusal(error: Error | undefined): boolean {
+  return systemCodeOf(error)?.startsWith('ERR_SSL_') === true
 }
 
 function unwelcome(nodeId: string): OperationError {

@@ -4,7 +4,6 @@
  *
  *   tries       all that an outsider can try
  *   neighbour   says again what members told the neighbourhood, and waits for who comes
- *   settled     waits until old keys of the swarm are answered no more
  *   revoked     tries all that a node can that was shut out
  *   beside      says again what a member told the target, from the address of that member
  */
@@ -14,7 +13,7 @@ import { setTimeout } from 'node:timers/promises'
 import { openOutsiderDoor } from './outsider-door.ts'
 import type { OutsiderOrder } from './outsider-order.ts'
 import { OutsiderTally } from './outsider-tally.ts'
-import { tryRevokedOverTcp, tryRevokedOverUdp, untilUnanswered } from './outsider-revoked.ts'
+import { tryRevokedOverTcp, tryRevokedOverUdp } from './outsider-revoked.ts'
 import { holdConnections, tryOverTcp } from './outsider-tcp.ts'
 import { repeatMulticast, replayOverUdp, tryMulticast, tryOverUdp } from './outsider-udp.ts'
 import { SeededRandom } from './seeded-random.ts'
@@ -40,7 +39,6 @@ const roles: Record<string, () => Promise<unknown>> = {
     await setTimeout(WAIT_MS)
     await door[Symbol.asyncDispose]()
   },
-  settled: async () => await untilUnanswered(stage(0)),
   revoked: async () => {
     await using door = await openOutsiderDoor(order, tally)
     await Promise.all([tryRevokedOverTcp(stage(0)), tryRevokedOverUdp(stage(1))])

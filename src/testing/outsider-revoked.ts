@@ -34,25 +34,6 @@ const DATAGRAMS = 100
 const CONCURRENCY = 16
 const PATIENCE_MS = 3000
 const LISTEN_MS = 1500
-const SETTLED_MS = 30_000
-const PING_MS = 300
-const UNANSWERED = 5
-
-/** Asks, as a member did, until nobody answers any more what is sealed with an old key. */
-export async function untilUnanswered({ order }: Stage): Promise<void> {
-  const deadlineMs = performance.now() + SETTLED_MS
-  const socket = await openSocket(order.own)
-  let answers = 0
-  socket.on('message', () => (answers += 1))
-  for (let silent = 0; silent < UNANSWERED;) {
-    if (performance.now() > deadlineMs) throw new Error('an old key is answered for ever')
-    const before = answers
-    for (const key of oldKeysOf(order)) await send(socket, datagramsOf(order, key)[0], order.target)
-    await setTimeout(PING_MS)
-    silent = answers === before ? silent + 1 : 0
-  }
-  socket.close()
-}
 
 /** Everything that it could do before, over TCP: under its own name, and under new ones. */
 export async function tryRevokedOverTcp(stage: Stage): Promise<void> {
@@ -180,8 +161,8 @@ async function openSocket(host: string): Promise<Socket> {
 
 async function send(
   socket: Socket,
-  bytes: Buffer | undefined,
+  bytes: Buffer,
   { port, host }: { port: number; host: string },
 ): Promise<void> {
-  if (bytes) await new Promise((sent) => socket.send(bytes, port, host, sent))
+  await new Promise((sent) => socket.send(bytes, port, host, sent))
 }

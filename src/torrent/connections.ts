@@ -20,7 +20,7 @@ export interface Channel {
   /** @param onReady called when bytes may be written; with an error where they never may */
   dial(peer: DialedPeer, onReady: (error?: Error) => void): Socket
   /** whether a peer that has just refused may take the next try */
-  hasOtherKeyFor(endpoint: PeerEndpoint): boolean
+  hasOtherKeyFor(endpoint: PeerEndpoint, error: Error): boolean
   memberAt(socket: Socket): string | undefined
 }
 
@@ -94,7 +94,8 @@ export class Connections {
         return
       }
       peer.destroy(error)
-      if (channel?.hasOtherKeyFor(dialed) === true) setImmediate(() => this.dial(torrent, dialed))
+      if (channel?.hasOtherKeyFor(dialed, error) === true)
+        setImmediate(() => this.dial(torrent, dialed))
     })
     peer.conn = socket
     torrent._registerPeer(peer)

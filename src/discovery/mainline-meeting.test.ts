@@ -236,6 +236,32 @@ test('where nobody answers it goes on trying, and comes in when somebody does', 
   assert.deepEqual(indexesIn(listed(items)), [1])
 })
 
+test('who loses all contacts, as a laptop that is taken elsewhere, looks again within a minute', async (t) => {
+  const pass = useClock(t)
+  const items = new MemoryItems()
+  let contacts = 1
+  await using _ = join(items, 1, { contactCount: () => contacts })
+  await pass(5 * MINUTE_MS)
+  items.readCount = 0
+  await pass(10 * MINUTE_MS)
+  assert.equal(items.readCount, 0)
+  contacts = 0
+  await pass(MINUTE_MS)
+  assert.ok(items.readCount >= 1)
+})
+
+test('a round that fails is not the last one', async (t) => {
+  const pass = useClock(t)
+  const items = new MemoryItems()
+  const read = items.read.bind(items)
+  items.read = () => Promise.reject(new Error('unexpected'))
+  await using member = join(items, 1)
+  assert.deepEqual(await Array.fromAsync(member.meeting.findPeers(NODES)), [])
+  items.read = read
+  await pass(10_000)
+  assert.deepEqual(indexesIn(listed(items)), [1])
+})
+
 test('without a way to mainline nobody is found, and nothing breaks', async () => {
   const open = () => Promise.reject(new Error('no network'))
   await using member = join(new MemoryItems(), 1, { open })

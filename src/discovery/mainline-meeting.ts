@@ -8,15 +8,13 @@
  * Several may write at once, and nodes may keep different items. So what is known is the union of all that was
  * read, and every entry ends by its own time: an old item that is shown again says nothing new.
  */
-import { LRUCache } from 'lru-cache'
-
 import { messageOf } from '../errors.ts'
 import type { RendezvousKey } from '../membership/rendezvous-key.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import { deadline } from '../support/deadline.ts'
 import { pause } from '../support/pause.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
-import { formatPeerAddress, type MainlineStats, type PeerAddress } from './discovery.ts'
+import type { MainlineStats, PeerAddress } from './discovery.ts'
 import { ListReading } from './list-reading.ts'
 import { daysToRead, daysToWrite, meetingPlaceOf } from './meeting-place.ts'
 import {
@@ -26,12 +24,11 @@ import {
   mergeMembers,
   nextRoundMs,
   reasonToWrite,
-  withoutGone,
   type RoundOutcome,
 } from './meeting-policy.ts'
 import { formatMemberList, type ListedMember } from './member-list.ts'
+import { MetMembers } from './met-members.ts'
 import type { MutableItems } from './mutable-items.ts'
-import { PeerChannel } from './peer-channel.ts'
 import { sealMemberList } from './sealed-member-list.ts'
 
 /** Which swarm it is: what is said is for members with the current key, who has another accepted one is heard. */
@@ -73,7 +70,7 @@ interface MainlineMeetingOptions {
 const READ_MS = 20_000
 const WRITE_MS = 10_000
 const MAX_ATTEMPTS = 4
-const MAX_MEMBERS = 256
+const LOOK_MS = 20_000
 // Shorter than that, nobody else has written meanwhile.
 const SHORT_WAIT_MS = 500
 
@@ -84,8 +81,7 @@ export class MainlineMeeting implements AsyncDisposable {
   readonly #now: () => number
   readonly #random: () => number
   readonly #closing = new AbortController()
-  readonly #firstReading = new PeerChannel()
-  readonly #members = new LRUCache<string, ListedMember>({ max: MAX_MEMBERS })
+  readonly #members: MetMembers
   readonly #running: Promise<void>
   #wake = new AbortController()
   #dht: MeetingDht | undefined
@@ -96,6 +92,7 @@ export class MainlineMeeting implements AsyncDisposable {
     this.#log = options.log ?? silentLog
     this.#now = options.now ?? Date.now
     this.#random = options.random ?? Math.random
+    this.#members = new MetMembers(options.tag)
     this.#running = this.#run()
   }
 
@@ -104,9 +101,7 @@ export class MainlineMeeting implements AsyncDisposable {
     key: RendezvousKey,
     options: { signal?: AbortSignal } = {},
   ): AsyncGenerator<PeerAddress> {
-    if (!this.#options.isNodesKey(key)) return
-    if (!this.#firstReading.isEnded) yield* this.#firstReading.read(options)
-    else yield* addressesOf([...this.#members.values()])
+    if (this.#options.isNodesKey(key)) yield* this.#members.addresses(options)
   }
 
   /** The keys have changed, or the network: reads and writes at once. */
@@ -137,7 +132,7 @@ export class MainlineMeeting implements AsyncDisposable {
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'mainline cannot be used')
     } finally {
-      this.#firstReading.end()
+      this.#members.endFirstReading()
     }
   }
 
@@ -146,13 +141,33 @@ export class MainlineMeeting implements AsyncDisposable {
     let [last, inARow]: [RoundOutcome | undefined, number] = [undefined, 0]
     while (!signal.aborted) {
       this.#wake = new AbortController()
-      const outcome = await this.#round(items, signal)
+      const outcome = await this.#tryRound(items, signal)
       inARow = outcome === last ? inARow + 1 : 1
       last = outcome
       const isAlone = this.#options.contactCount() === 0
       const waitMs = nextRoundMs(outcome, { inARow, isAlone, random: this.#random })
       this.#log.debug({ outcome, members: this.#members.size, waitMs }, 'meeting on mainline')
-      await pause(waitMs, AbortSignal.any([signal, this.#wake.signal]))
+      await this.#waitForNext(waitMs, { isAlone })
+    }
+  }
+
+  /** Ends early when this node, which was in contact with others, is not any more: it may be somewhere else by now. */
+  async #waitForNext(waitMs: number, { isAlone }: { isAlone: boolean }): Promise<void> {
+    const signal = AbortSignal.any([this.#closing.signal, this.#wake.signal])
+    for (let leftMs = waitMs; leftMs > 0 && !signal.aborted; leftMs -= LOOK_MS) {
+      await pause(Math.min(leftMs, LOOK_MS), signal)
+      if (!isAlone && this.#options.contactCount() === 0) return
+    }
+  }
+
+  async #tryRound(items: MutableItems, signal: AbortSignal): Promise<RoundOutcome> {
+    try {
+      return await this.#round(items, signal)
+    } catch (error) {
+      // It goes on: the next round has other nodes, and other items.
+      this.#log.warn({ error: messageOf(error) }, 'meeting on mainline failed')
+      this.#members.endFirstReading()
+      return 'nobody answered'
     }
   }
 
@@ -165,8 +180,8 @@ export class MainlineMeeting implements AsyncDisposable {
         ),
       )
     const [own = []] = await Promise.all([current, ...accepted.filter(isNot(current))].map(read))
-    this.#firstReading.end()
-    this.#forgetGone()
+    this.#members.endFirstReading()
+    this.#members.forgetGone(this.#now())
     if (own.every(({ holders }) => holders.length === 0)) return 'nobody answered'
     let outcome: RoundOutcome = 'kept'
     for (const day of daysToWrite(current, this.#now())) {
@@ -188,7 +203,7 @@ export class MainlineMeeting implements AsyncDisposable {
     const reading = new ListReading({ swarmKey, day, place, onLoopback, nowMs: this.#now() })
     reading.holders = await items.read(place, {
       signal: deadline(READ_MS, signal),
-      onItem: (item) => this.#onMembers(reading.take(item)),
+      onItem: (item) => this.#members.take(reading.take(item), this.#options.onMember),
     })
     return reading
   }
@@ -248,29 +263,6 @@ export class MainlineMeeting implements AsyncDisposable {
     const { tag, addresses } = this.#options
     return { tag, seenAtMs: this.#now(), addresses: addresses(this.#dht?.outerHost()) }
   }
-
-  #onMembers(members: readonly ListedMember[]): void {
-    const others = members.filter(({ tag }) => tag !== this.#options.tag)
-    const known = new Set(addressesOf([...this.#members.values()]).map(formatPeerAddress))
-    for (const member of others) this.#members.set(member.tag, member)
-    for (const address of addressesOf(others)) {
-      this.#firstReading.push(address)
-      this.#options.onMember(address, !known.has(formatPeerAddress(address)))
-    }
-  }
-
-  #forgetGone(): void {
-    const here = new Set(withoutGone([...this.#members.values()], this.#now()))
-    for (const [tag, member] of this.#members) if (!here.has(member)) this.#members.delete(tag)
-  }
-}
-
-/** The best address of each first: of many members one may be enough. */
-function addressesOf(members: readonly ListedMember[]): PeerAddress[] {
-  const ranks = Math.max(0, ...members.map(({ addresses }) => addresses.length))
-  return Array.from({ length: ranks }, (_, rank) =>
-    members.flatMap(({ addresses }) => addresses[rank] ?? []),
-  ).flat()
 }
 
 function isNot(key: SwarmKey): (other: SwarmKey) => boolean {

@@ -84,6 +84,15 @@ test('who has both keys is let in with the one that the other side has, at the f
   await assert.rejects(other.have(server.peer, [digest]), { code: 'REQUEST_UNPROVEN' })
 })
 
+test('a connection that ends while something is asked over it is made again', async () => {
+  await using server = await startServer()
+  using client = clientOf(stranger, new SwarmKeys(next))
+  await client.have(server.peer, [digest])
+  server.cutNext()
+  assert.equal((await client.have(server.peer, [digest])).length, 1)
+  assert.equal(server.asked.length, 3)
+})
+
 test('who refuses a key and then says nothing is not dialled again and again', async (t) => {
   let connections = 0
   // the alert for a handshake that has failed (RFC 8446, 6.2)
@@ -125,6 +134,7 @@ async function startServer() {
     revoked: new Set([revoked.nodeId]),
   })
   const asked: string[] = []
+  let isCut = false
   const handlers: PeerHandlers = {
     hello: (caller) => {
       asked.push('hello')
@@ -132,6 +142,8 @@ async function startServer() {
     },
     have: async (digests) => {
       asked.push('have')
+      if (isCut) channel.closeWhere(() => true)
+      isCut = false
       return digests.map((each) => ({ digest: each, size: 1, state: 'complete' as const }))
     },
     references: async () => {
@@ -166,6 +178,9 @@ async function startServer() {
   const server = await PeerServer.open({ host: '127.0.0.1', port: 0, verifier, handlers, channel })
   return {
     asked,
+    cutNext: () => {
+      isCut = true
+    },
     peer: { host: '127.0.0.1', port: server.port },
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   }

@@ -53,6 +53,8 @@ const MAX_REPORT_CHARS = 64 * 1024
 export class PeerClient extends EventEmitter<{ outdated: [Address] }> implements Disposable {
   readonly #keys: SwarmKeys
   readonly #channel: SecureChannel | undefined
+  /** failures of connections that were there before */
+  readonly #cutOff = new WeakSet<Error>()
   readonly #agent = new Agent({
     keepAlive: true,
     maxSockets: 4,
@@ -189,7 +191,8 @@ export class PeerClient extends EventEmitter<{ outdated: [Address] }> implements
   ): Promise<IncomingMessage | undefined> {
     let response: IncomingMessage
     try {
-      response = await this.#send(peer, path, question, deadline(timeoutMs, signal))
+      const timed = deadline(timeoutMs, signal)
+      response = await this.#sendAgainWhereCutOff(peer, path, question, timed)
     } catch (error) {
       signal?.throwIfAborted()
       throw translate(error, peer)
@@ -205,6 +208,25 @@ export class PeerClient extends EventEmitter<{ outdated: [Address] }> implements
   /** Who answers, as its connection has proven; undefined in the public swarm. */
   #memberBehind({ socket }: IncomingMessage): string | undefined {
     return this.#channel?.memberAt(socket)
+  }
+
+  /**
+   * A connection that was kept may end just then: of age, or with the key that it was proven with. That says nothing of
+   * the peer, so it is asked over a new one.
+   */
+  async #sendAgainWhereCutOff(
+    peer: Address,
+    path: string,
+    question: object,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    try {
+      return await this.#send(peer, path, question, signal)
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Error) || !this.#cutOff.has(error)) throw error
+      this.hangUp(peer)
+      return this.#send(peer, path, question, signal)
+    }
   }
 
   async #send(
@@ -231,7 +253,10 @@ export class PeerClient extends EventEmitter<{ outdated: [Address] }> implements
       },
     })
     request.once('response', resolve)
-    request.once('error', reject)
+    request.once('error', (error) => {
+      if (request.reusedSocket) this.#cutOff.add(error)
+      reject(error)
+    })
     request.setNoDelay(true)
     request.once('socket', (socket) => {
       // the key that the other side has shown to have

@@ -21,6 +21,7 @@ import {
 import { keepConfirming } from './node/keep-confirming.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
 import { openKeyChanges } from './node/key-changes.ts'
+import { keepPublicFree } from './node/keep-public-free.ts'
 import { openPeerSide, type Answering } from './node/peer-side-of.ts'
 import { publishOperations } from './node/publish-operations.ts'
 import { Publishing } from './node/publishing.ts'
@@ -356,7 +357,10 @@ export async function openNode(
   )
   rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
-  if (!isPublic) await publishing.resume()
+  if (!isPublic) {
+    await publishing.resume()
+    rooms.use(keepPublicFree({ publishing, access, upstream, log }))
+  }
   const opened = rooms.move()
   opened.defer(() => stopping.abort())
   return { ready, operations, [Symbol.asyncDispose]: () => opened.disposeAsync() }

@@ -11,7 +11,7 @@ import type { PublishRequest, PublishResult } from './control/control-protocol.t
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import { PUBLIC_SWARM_KEY, type SwarmKey } from './membership/swarm-key.ts'
 import { SwarmKeys } from './membership/swarm-keys.ts'
-import { digestOf, parseDigest, type Digest } from './oci/digest.ts'
+import { digestOf, hexOf, parseDigest, type Digest } from './oci/digest.ts'
 import { PeerClient } from './peering/peer-client.ts'
 import type { ImageStatus, NodeStatus } from './status/node-status.ts'
 import { makeCanary } from './testing/canaries.ts'
@@ -361,6 +361,49 @@ test('what a login is needed for meanwhile is withdrawn', async () => {
   await until(async () => !(await isListening(publicNode.port)))
   await node.stop()
   assert.equal((await statusOf(await net.start('node', config))).published, null)
+})
+
+test('what its registry gives to everybody no more is withdrawn within a day, what it does not speak of stays', async () => {
+  await using net = await openTestnet()
+  let guard: RegistryGuard = () => false
+  await using registry = await openLayoutRegistry({ guard: (...asked) => guard(...asked) })
+  const image = await writeLayout(join(net.dir, 'image'), [5000])
+  await registry.add('team/app', image)
+  const config = { upstream: true, insecureUpstreams: [registry.address] }
+  let node = await net.start('node', config)
+  await pull(node, `${registry.address}/team/app:1`)
+  await publish(node, [`${registry.address}/team/app:1`])
+  await importImage(node, 'local/mine:1', [5000])
+  await publish(node, ['local/mine:1'], { own: true })
+  const file = join(node.dataDir, 'public/images', `${hexOf(image.manifest)}.json`)
+  const checkedAtMs = async () =>
+    (JSON.parse(await readFile(file, 'utf8')) as { checkedAtMs: number }).checkedAtMs
+  const startAfter = async (days: number) => {
+    await node.stop()
+    const text = await readFile(file, 'utf8')
+    const then = Date.now() - days * 24 * 3600e3
+    await writeFile(file, text.replace(/"checkedAtMs":\d+/, `"checkedAtMs":${Math.round(then)}`))
+    const asked = registry.requests.length
+    node = await net.start('node', config)
+    return asked
+  }
+
+  const asked = await startAfter(1.01)
+  await until(async () => Date.now() - (await checkedAtMs()) < 60_000)
+  const questions = registry.requests.slice(asked)
+  assert.equal(questions.length, digestsOf(image).length)
+  assert.ok(questions.every(({ method, authorization }) => method === 'HEAD' && !authorization))
+
+  guard = (_, response) => (response.writeHead(503).end(), true)
+  const away = await startAfter(1.01)
+  await until(() => registry.requests.length > away)
+  assert.equal((await statusOf(node)).published?.images, 2)
+  guard = basicGuard(makeCanary('config'))
+  await startAfter(0.99)
+  assert.equal((await statusOf(node)).published?.images, 2)
+  await startAfter(1.01)
+  await until(async () => (await statusOf(node)).published?.images === 1)
+  assert.deepEqual(await publishedNames(node), ['mine:1'])
 })
 
 test('an image that is removed from the node is withdrawn', async () => {

@@ -110,6 +110,7 @@ async function publishBeside(
     images: parts.images,
     blobs: parts.blobs,
     ...(isNamed && { name: canonicalName(reference) }),
+    ...(!own && { source: `${reference.registry}/${reference.repository}` }),
   })
 }
 

@@ -29,6 +29,8 @@ interface Candidate extends Pick<HeldParts, 'images' | 'blobs'> {
   readonly isOwn: boolean
   /** canonical; left out where a digest was named */
   readonly name?: string
+  /** `registry/repository` that gives it to everybody, where that was asked */
+  readonly source?: string
 }
 
 // What turns out to be private, or is gone, is withdrawn by then, and a port that was taken is tried again.
@@ -157,6 +159,12 @@ export class Publishing implements AsyncDisposable {
     await this.#inTurn(() => this.#withdraw(digest))
   }
 
+  /** Its registry still gives all of it to everybody. */
+  async confirm(digest: Digest): Promise<void> {
+    const checkedAtMs = Date.now()
+    await this.#publications.update(digest, (before) => ({ ...before, checkedAtMs }))
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     this.#isClosed = true
@@ -216,12 +224,15 @@ export class Publishing implements AsyncDisposable {
     return torrents
   }
 
-  #merged({ digest, isOwn, images, blobs }: Candidate): Publication {
+  #merged({ digest, isOwn, images, blobs, source }: Candidate): Publication {
     const before = this.#publications.get(digest)
+    const from = source ?? before?.source
     return {
       digest,
       isOwn: isOwn || before?.isOwn === true,
       publishedAtMs: before?.publishedAtMs ?? Date.now(),
+      ...(from !== undefined && { source: from }),
+      checkedAtMs: Date.now(),
       images,
       blobs: blobs.map((blob) => blob.digest),
       names: before?.names ?? [],

@@ -5,12 +5,17 @@ import { mapConcurrently } from '../support/concurrency.ts'
 import { deadline } from '../support/deadline.ts'
 import type { ContentAccess } from '../transfer/content-access.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { HeldParts } from './held-image.ts'
 
 interface PublicationCheckOptions {
   readonly access: Pick<ContentAccess, 'isPrivate'>
   /** undefined where registries are not asked */
   readonly upstream?: Pick<Upstream, 'has'> | undefined
+}
+
+/** The manifests of an image, and the blobs below them. */
+interface CheckedParts {
+  readonly images: readonly { readonly digest: Digest }[]
+  readonly blobs: readonly { readonly digest: Digest }[]
 }
 
 const ASKED_AT_ONCE = 4
@@ -31,7 +36,7 @@ export class PublicationCheck {
    */
   async assertFree(
     reference: Reference,
-    parts: Pick<HeldParts, 'images' | 'blobs'>,
+    parts: CheckedParts,
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     await this.assertNotPrivate(reference, parts)
@@ -55,10 +60,7 @@ export class PublicationCheck {
   }
 
   /** Nothing of it is known to need a credential. @throws OperationError PUBLICATION_REFUSED */
-  async assertNotPrivate(
-    reference: Reference,
-    { images, blobs }: Pick<HeldParts, 'images' | 'blobs'>,
-  ): Promise<void> {
+  async assertNotPrivate(reference: Reference, { images, blobs }: CheckedParts): Promise<void> {
     for (const { digest } of [...images, ...blobs]) {
       if (await this.#options.access.isPrivate(digest))
         throw refused(reference, `a registry gave ${digest} for a login only`)

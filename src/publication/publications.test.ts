@@ -19,7 +19,8 @@ function publicationOf(digest: Digest, blobs: readonly Digest[]): Publication {
   const mediaType = MEDIA_TYPES.ociManifest
   const image = { digest, mediaType, size: 100, blobs: [], addedAtMs: 1 }
   const names = ['docker.io/library/app:1']
-  return { digest, isOwn: false, publishedAtMs: 2, images: [image], blobs, names, records: [] }
+  const about = { digest, isOwn: false, publishedAtMs: 2, source: 'docker.io/a', checkedAtMs: 3 }
+  return { ...about, images: [image], blobs, names, records: [] }
 }
 
 test('what was published is there after a restart, and what was removed is not', async () => {
@@ -73,6 +74,10 @@ for (const { what, text } of [
   { what: 'of another image', text: JSON.stringify(publicationOf(OTHER, [LAYER])) },
   { what: 'with a digest that is none', text: whole.replaceAll(LAYER, 'sha256:../../x') },
   { what: 'without its word on whose it is', text: whole.replace('"isOwn":false,', '') },
+  {
+    what: 'neither somebody’s own nor from a registry',
+    text: whole.replace('"source":"docker.io/a",', ''),
+  },
   { what: 'with a list that is none', text: whole.replace('"images":[', '"images":{},"x":[') },
 ]) {
   test(`of a file that is ${what} nothing is public, and the others are`, async () => {

@@ -20,6 +20,10 @@ export interface Publication {
   /** somebody said that it is theirs to share: no registry was asked, and a mark of private content does not count */
   readonly isOwn: boolean
   readonly publishedAtMs: number
+  /** `registry/repository` that gave all of it to everybody; left out where nobody was asked */
+  readonly source?: string
+  /** when that was so, ms */
+  readonly checkedAtMs: number
   /** it, and the manifests below it that were here */
   readonly images: readonly ImageRecord[]
   /** configs and layers that were here; what comes later is not among them */
@@ -183,13 +187,18 @@ async function readPublication(
 }
 
 function parsePublication(value: unknown): Publication {
-  const { digest, isOwn, publishedAtMs, images, blobs, names, records } = asRecord(value) ?? {}
+  const fields = asRecord(value) ?? {}
+  const { digest, isOwn, publishedAtMs, checkedAtMs, source } = fields
+  const { images, blobs, names, records } = fields
   if (!isDigest(digest) || typeof isOwn !== 'boolean' || typeof publishedAtMs !== 'number')
     throw new TypeError('a field is missing')
+  if (!isOwn && typeof source !== 'string') throw new TypeError('nobody says that it is free')
   return {
     digest,
     isOwn,
     publishedAtMs,
+    ...(typeof source === 'string' && { source }),
+    checkedAtMs: typeof checkedAtMs === 'number' ? checkedAtMs : 0,
     images: listOf(images, parseImageRecord),
     blobs: listOf(blobs, (blob) => (isDigest(blob) ? blob : undefined)),
     names: listOf(names, (name) => (typeof name === 'string' ? name : undefined)),

@@ -14,6 +14,7 @@ import {
 } from './discovery/meeting-place.ts'
 import { parseMemberList } from './discovery/member-list.ts'
 import { openMemberList, SEALED_LIST_BYTES } from './discovery/sealed-member-list.ts'
+import { parseInvite } from './membership/invite.ts'
 import { RendezvousKeys } from './membership/rendezvous-key.ts'
 import type { SwarmKey } from './membership/swarm-key.ts'
 import { SwarmKeys } from './membership/swarm-keys.ts'
@@ -117,6 +118,36 @@ test('a node behind a router that forwards nothing finds the others, and pulls f
   const pulled = (await puller.cliJson(['pull', image.reference, '--no-load'])) as PullResult
   assert.equal(pulled.bytes.peers, pulled.size)
 })
+
+test('after a change of key the sites meet at another place, and who is invited then finds them', async (t) => {
+  if (!requireLab(t, ['linux', 'root', 'network'])) return
+  await using dir = await tempDir()
+  await using network = await openNetwork({ hostCount: 4, isRouted: true })
+  await using mainline = await startMainline(hostAt(network, 3), MAINLINE_NODES)
+  const image = await writeMarkedImage(join(dir.path, 'image'), LAYER_BYTES)
+  const swarmKey = randomBytes(32)
+  await using first = await startSite({ network, index: 0, mainline, swarmKey })
+  await first.cliJson(['import', image.path, '--name', image.reference])
+  await using second = await startSite({ network, index: 1, mainline, swarmKey })
+  await untilNamed(mainline, { swarmKey, count: 2 })
+  await second.cliJson(['pull', image.reference, '--no-load'])
+
+  await first.cliJson(['swarm', 'rotate'])
+  const nextKey = await newestKey(second)
+  assert.notDeepEqual(nextKey, swarmKey)
+  await untilNamed(mainline, { swarmKey: nextKey, count: 2 })
+  await using third = await startSite({ network, index: 2, mainline, swarmKey: nextKey })
+  const pulled = (await third.cliJson(['pull', image.reference, '--no-load'])) as PullResult
+  assert.equal(pulled.bytes.peers, pulled.size)
+})
+
+/** The one that others are invited with. */
+async function newestKey(node: DdockerNode): Promise<Buffer> {
+  const { invite } = (await node.cliJson(['swarm', 'invite'])) as { invite: string }
+  const parsed = parseInvite(invite)
+  assert.ok(parsed.kind === 'key')
+  return parsed.key
+}
 
 interface Finding {
   readonly name: string

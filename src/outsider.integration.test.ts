@@ -132,14 +132,15 @@ test('who was shut out, with its own name, new names and two old keys: no byte, 
   await using stage = await openStage()
   const { network, holder, member, images } = stage
   const order = await overhear(stage, 2)
-  const revoked = await shutOut(stage)
+  const { revoked, pulling } = await shutOut(stage)
   await using capture = await startPacketCapture(network)
   const [report, long] = await Promise.all([
     runOutsider(network, { order: { ...order, revoked }, role: 'revoked' }),
-    pullOf(member, images.long),
+    pulling,
   ])
   const { streams, datagrams } = heardBy(hostAt(network, 2).address, await capture.stop())
   tellOf(t, report)
+  t.diagnostic(`${report.ms} ms of tries, ${long.ms} ms of a pull that began before both changes`)
   const counts = Object.values(report.kinds)
   t.diagnostic(
     `${counts.reduce((sum, { tries }) => sum + tries, 0)} tries, ${report.openedChannels} of them proved an old key`,
@@ -177,7 +178,10 @@ test('who was shut out, with its own name, new names and two old keys: no byte, 
   assert.ok(after.ms < AT_ONCE_MS)
 })
 
-/** A third member is there, the key is changed, then he is shut out. @returns what he still has */
+/**
+ * A third member is there; while another pulls, the key is changed, and then he is shut out.
+ * @returns what he still has, and that pull
+ */
 async function shutOut({ network, swarmKey, holder, member, images }: Stage) {
   await using lost = await startDdockerNode({
     discovery: 'lan',
@@ -186,6 +190,10 @@ async function shutOut({ network, swarmKey, holder, member, images }: Stage) {
     swarmKey,
   })
   assert.equal((await pullOf(lost, images.overheard)).bytes.upstream, 0)
+  const pulling = pullOf(member, images.long)
+  let isOver = false
+  // it is awaited later, or something has failed before
+  pulling.catch(() => {}).finally(() => (isOver = true))
   await holder.cliJson(['swarm', 'rotate', '--overlap', '1s'])
   const { invite } = (await lost.cliJson(['swarm', 'invite'])) as { invite: string }
   const parsed = parseInvite(invite)
@@ -193,10 +201,11 @@ async function shutOut({ network, swarmKey, holder, member, images }: Stage) {
   const { code, stdout } = await member.cli(['swarm', 'revoke', 'lost'])
   assert.equal(code, 0, stdout)
   assert.match(stdout, /^1 member has it: holder-/m)
+  assert.equal(isOver, false, 'the pull was over before')
   const { code: pulled } = await lost.cli(['pull', images.after.reference, '--no-load'])
   assert.equal(pulled, 1)
   const nodeKey = await readFile(join(lost.dataDir, 'keys/node.pem'), 'utf8')
-  return { nodeKey, oldKeys: [swarmKey, parsed.key.toString('hex')] }
+  return { revoked: { nodeKey, oldKeys: [swarmKey, parsed.key.toString('hex')] }, pulling }
 }
 
 /** A real node with another key, that was told of the holder in every way there is. @returns the exit code of its pull */

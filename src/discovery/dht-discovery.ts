@@ -35,6 +35,8 @@ interface DhtDiscoveryOptions {
   readonly swarmKeys: SwarmKeys
   /** plain BEP 5 with everybody, rather than only with those who have the key */
   readonly isPublic: boolean
+  /** open DHT: asks, and answers nobody (BEP 43) */
+  readonly isReadOnly?: boolean
   /** the peer port, TCP and UDP; 0 picks a free one */
   readonly port: number
   readonly host?: string | undefined
@@ -112,6 +114,7 @@ export class DhtDiscovery implements Discovery {
       host,
       log,
       limits: limitsOf(tuning),
+      isReadOnly: options.isReadOnly,
       ...(options.isPublic ? openRules() : closedRules(options)),
     })
     return new DhtDiscovery(socket, options, { tuning, savedNodes })

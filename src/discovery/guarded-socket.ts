@@ -6,7 +6,7 @@
  *                      ─▶ an answer: was it asked for? a question: rate of the member
  *        ─▶ the library, in a try
  *
- * and no answer leaves that is larger than its question allows. What is refused is counted and forgotten:
+ * and no answer leaves that is larger than its question allows; who only reads gives none. What is refused is counted and forgotten:
  * no answer, no line in the log.
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
@@ -32,6 +32,9 @@ const RECEIVE_BUFFER_BYTES = 2 ** 20
 const PING_BYTES = 56
 // Keys are sorted, so that `y` comes last in everything that k-rpc encodes.
 const END_OF_QUESTION = '1:y1:qe'
+// BEP 43, and what comes after it in a question: `1:t2:xx` and the end.
+const READ_ONLY = Buffer.from('2:roi1e')
+const AFTER_READ_ONLY_BYTES = 14
 
 export interface GuardedSocketOptions {
   /** port 0 picks a free one */
@@ -45,6 +48,8 @@ export interface GuardedSocketOptions {
    * swarm the first is for what does not open only, and who can seal a question counts as known.
    */
   readonly limits: { readonly strangers: SourceLimit; readonly known: SourceLimit }
+  /** answers nothing, and says so with what it asks (BEP 43), so that others do not ask */
+  readonly isReadOnly?: boolean | undefined
   /** how often strangers that ask are pinged in turn; not at all without it */
   readonly strangerPings?: SourceLimit | undefined
   /** bytes that the answer to a question may have, and what else is sent for it */
@@ -135,8 +140,9 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
     host: string,
     done: SendCallback,
   ): void {
-    const message = bytes.subarray(offset, offset + length)
-    const isQuestion = message.toString('latin1').endsWith(END_OF_QUESTION)
+    const said = bytes.subarray(offset, offset + length)
+    const isQuestion = said.toString('latin1').endsWith(END_OF_QUESTION)
+    const message = isQuestion && this.#options.isReadOnly === true ? readOnly(said) : said
     const maxBytes = isQuestion ? this.#maxQuestionBytes : this.#replyBudget
     if (this.#isClosed || !isUnicast(host) || length > maxBytes) {
       done(new Error('not sent'))
@@ -173,6 +179,7 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
     const decoded = decodeDatagram(message)
     if (!isWellFormed(decoded)) return false
     const isQuestion = isQuestionMessage(decoded)
+    if (isQuestion && this.#options.isReadOnly === true) return false
     if (!isQuestion && !this.#asked.takeAnswer(source)) return false
     // Now it shows that this is none of the answers which are let through without counting.
     if (isQuestion && !isCounted && !this.#isWithinRate(address, source)) return false
@@ -204,6 +211,11 @@ export class GuardedSocket extends EventEmitter<SocketEvents> {
       this.#replyBudget = 0
     }
   }
+}
+
+function readOnly(question: Buffer): Buffer {
+  const at = question.length - AFTER_READ_ONLY_BYTES
+  return Buffer.concat([question.subarray(0, at), READ_ONLY, question.subarray(at)])
 }
 
 /** A stranger's list of nodes may name a broadcast or multicast address: nothing is sent there. */

@@ -22,6 +22,7 @@ async function openItems(router: PeerAddress) {
   const dht = await DhtDiscovery.open({
     swarmKeys: new SwarmKeys(PUBLIC_SWARM_KEY),
     isPublic: true,
+    isReadOnly: true,
     host: '127.0.0.1',
     port: 0,
     contacts: [router],

@@ -115,6 +115,11 @@ test('members that know nothing of each other meet on mainline, where strangers 
   await until(() => stranger.stats().mainline?.isListed === true)
   assert.equal(stranger.stats().mainline?.members, 0)
   assert.ok(new Set(mainline.kept().map(({ v }) => v.length)).size === 1)
+  // They are there on ports of their own, and answer nobody.
+  assert.deepEqual([...mainline.askers().values()], ['reader', 'reader', 'reader'])
+  for (const each of [port, otherPort]) {
+    assert.ok(!mainline.askers().has(formatPeerAddress({ host: '127.0.0.1', port: each })))
+  }
 })
 
 test('with another key a member moves to another item at once, but not for every member that is met', async () => {

@@ -95,6 +95,8 @@ async function openPlainDht({
   const dht = await DhtDiscovery.open({
     swarmKeys,
     isPublic: true,
+    // A closed swarm answers nobody without the key, also here.
+    isReadOnly: true,
     // mainline is IPv4
     host: host !== undefined && isIPv4(host) ? host : undefined,
     port: 0,

@@ -20,6 +20,7 @@ import {
 import { KrpcClient } from '../testing/krpc-client.ts'
 import { SeededRandom } from '../testing/seeded-random.ts'
 import type { PeerAddress } from './discovery.ts'
+import { DhtDiscovery } from './dht-discovery.ts'
 import { decodeDatagram } from './krpc-bencode.ts'
 import { DatagramSeal } from './sealed-datagram.ts'
 
@@ -241,3 +242,46 @@ function assertBounded({ bytesReceived, bytesSent }: Stranger, what: string): vo
   const ratio = bytesReceived / bytesSent
   assert.ok(ratio <= 2, `${what}: ${bytesReceived} bytes for ${bytesSent}`)
 }
+
+test('who only reads an open DHT answers nobody, known or not, and says so with what it asks', async () => {
+  await using known = await KrpcClient.open()
+  await using stranger = await KrpcClient.open()
+  const received: ReadonlyMap<string, unknown>[] = []
+  for (const client of [known, stranger]) {
+    client.onMessage((datagram) => {
+      const message = decodeDatagram(datagram)
+      assert.ok(message instanceof Map)
+      received.push(message)
+    })
+  }
+  known.onMessage((datagram, { address: host, port }) => {
+    const question = decodeDatagram(datagram)
+    const t = question instanceof Map ? question.get('t') : undefined
+    void known.send(bencoded({ t, y: 'r', r: { id } }), { host, port })
+  })
+  await using reader = await DhtDiscovery.open({
+    swarmKeys: testSwarmKeys('reader'),
+    isPublic: true,
+    isReadOnly: true,
+    host: '127.0.0.1',
+    port: 0,
+    contacts: [known.address],
+    tuning: UNLIMITED,
+  })
+  await until(() => reader.stats().dhtNodes === 1)
+  const refused = reader.stats().refusedDatagrams
+  const questions = ['ping', 'find_node', 'get_peers', 'get'].map((q) =>
+    bencoded({ t: 'aa', y: 'q', q, a: { id, target: info_hash, info_hash } }),
+  )
+  for (const client of [known, stranger]) {
+    for (const question of questions) await client.send(question, addressOf(reader))
+  }
+  await until(() => reader.stats().refusedDatagrams === refused + 2 * questions.length)
+  // What would have been said to them comes before what it asks now.
+  const before = received.length
+  reader.addNode(stranger.address)
+  await until(() => received.length > before)
+  for (const message of received) {
+    assert.deepEqual([String(message.get('y')), message.get('ro')], ['q', 1])
+  }
+})

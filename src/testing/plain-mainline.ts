@@ -2,9 +2,9 @@
 import { createPublicKey, verify } from 'node:crypto'
 import { once } from 'node:events'
 
-import DHT, { type DhtRpc, type DhtSource } from 'bittorrent-dht'
+import DHT, { type DhtNode, type DhtRpc, type DhtSource } from 'bittorrent-dht'
 
-import type { PeerAddress } from '../discovery/discovery.ts'
+import { formatPeerAddress, type PeerAddress } from '../discovery/discovery.ts'
 
 /** What a node keeps: all of it, as whoever runs the node can see it. */
 export interface KeptItem {
@@ -38,6 +38,10 @@ interface PlainDht extends DHT {
     readonly socket: {
       response: (to: DhtSource, query: { t: Buffer }, reply: unknown, done?: () => void) => void
       send: (to: DhtSource, message: unknown, done?: () => void) => void
+      prependListener: (
+        event: 'query',
+        listener: (query: { ro?: number }, from: { address: string; port: number }) => void,
+      ) => void
     }
   }
   address(): { address: string; port: number }
@@ -51,6 +55,7 @@ const NODE_OPTIONS = { bootstrap: false, verify: isSigned, timeout: 500 } as con
 /** Plain nodes that know each other, closed with `await using`. */
 export class PlainMainline implements AsyncDisposable {
   readonly #nodes: PlainDht[] = []
+  readonly #askers = new Map<string, 'reader' | 'node'>()
 
   static async open(options: PlainMainlineOptions): Promise<PlainMainline> {
     const { nodeCount, hosts = [], port = 0, isSayingAddresses = true } = options
@@ -59,6 +64,7 @@ export class PlainMainline implements AsyncDisposable {
       const node = new DHT(NODE_OPTIONS) as PlainDht
       mainline.#nodes.push(node)
       if (isSayingAddresses) sayAddresses(node)
+      leaveReadersOut(node, mainline.#askers)
       node.listen(port, hosts[index % hosts.length] ?? '127.0.0.1')
       await once(node, 'listening')
     }
@@ -92,6 +98,12 @@ export class PlainMainline implements AsyncDisposable {
         }
       }),
     )
+  }
+
+  /** Who asked, apart from its own nodes, and whether it only reads (BEP 43), by `host:port`. */
+  askers(): ReadonlyMap<string, 'reader' | 'node'> {
+    const own = this.#nodes.map((_, index) => formatPeerAddress(this.addressOf(index)))
+    return new Map([...this.#askers].filter(([address]) => !own.includes(address)))
   }
 
   /** Ends the last `count` nodes, of which the others know nothing yet. */
@@ -138,6 +150,19 @@ function sayAddresses({ _rpc: { socket } }: PlainDht): void {
     ip.writeUInt16BE(to.port, 4)
     socket.send(to, { ip, t, y: 'r', r: reply }, done)
   }
+}
+
+/** BEP 43: who says that it only reads comes into no routing table. */
+function leaveReadersOut({ _rpc: rpc }: PlainDht, askers: Map<string, 'reader' | 'node'>): void {
+  rpc.socket.prependListener('query', ({ ro }, { address: host, port }) => {
+    askers.set(formatPeerAddress({ host, port }), ro === 1 ? 'reader' : 'node')
+  })
+  const { _addNode: unchecked } = rpc
+  const addNode = unchecked.bind(rpc)
+  const addOthers = (node: DhtNode): void => {
+    if (askers.get(formatPeerAddress(node)) !== 'reader') addNode(node)
+  }
+  Object.assign(rpc, { _addNode: addOthers })
 }
 
 function isSigned(signature: Buffer, message: Buffer, publicKey: Buffer): boolean {

@@ -106,6 +106,7 @@ class KeyFollower implements Disposable {
   readonly #courier: KeyCourier
   readonly #revoked: Set<string>
   #current: SwarmKey
+  #accepted: readonly SwarmKey[]
   #announcing: Promise<void> = Promise.resolve()
   readonly #stop = new AbortController()
 
@@ -115,6 +116,7 @@ class KeyFollower implements Disposable {
     this.#courier = courier
     this.#revoked = new Set(keys.revoked)
     this.#current = keys.current
+    this.#accepted = keys.accepted
     keys.on('change', this.#onChange)
     parts.keeper.on('taken', this.#onTaken)
   }
@@ -134,11 +136,13 @@ class KeyFollower implements Disposable {
 
   readonly #onChange = (): void => {
     const { keeper, peerSide, log } = this.#parts
-    const { current, revoked } = keeper.keys
+    const { current, accepted, revoked } = keeper.keys
     const isNew = [...revoked].filter((nodeId) => !this.#revoked.has(nodeId))
     for (const nodeId of isNew) this.#revoked.add(nodeId)
-    // Connections that are up go on; of those that an ended key has proven, only with who is known to have the new one.
-    peerSide.endOldConnections({ nodeIds: this.#courier.upToDate() })
+    // Connections that are up go on; where a key ends, only with those who are known to have the next one.
+    const ended = this.#accepted.filter((key) => !accepted.some((other) => other.equals(key)))
+    this.#accepted = accepted
+    if (ended.length > 0) peerSide.endOldConnections({ keys: ended, but: this.#courier.upToDate() })
     if (isNew.length > 0) {
       this.#shutOut(isNew).catch((error: unknown) => {
         log.warn({ error: messageOf(error) }, 'not all of a node that was shut out is forgotten')

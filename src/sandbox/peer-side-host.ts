@@ -3,6 +3,7 @@ import type { Discovery } from '../discovery/discovery.ts'
 import { OperationError } from '../errors.ts'
 import { nodeIdentityOf } from '../membership/node-identity.ts'
 import { RequestVerifier } from '../membership/request-proof.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { SwarmKeys, SwarmKeyState } from '../membership/swarm-keys.ts'
 import { memberSecrets } from '../peering/channel-secret.ts'
 import { PeerClient } from '../peering/peer-client.ts'
@@ -166,13 +167,11 @@ export class PeerSideHost implements AsyncDisposable {
     this.#rooms?.channel?.closeWhere(({ nodeId }) => state.revoked.has(nodeId))
   }
 
-  #endOldConnections(but: ReadonlySet<string>): void {
-    const accepted = this.#told?.keys.accepted ?? []
+  #endOldConnections(keys: readonly SwarmKey[], but: ReadonlySet<string>): void {
     this.#rooms?.channel?.closeWhere(
       ({ nodeId, swarmKey, admission }) =>
-        swarmKey !== undefined &&
         admission === 'member' &&
-        !accepted.some((key) => key.equals(swarmKey)) &&
+        keys.some((key) => swarmKey?.equals(key) === true) &&
         !but.has(nodeId),
     )
   }
@@ -224,7 +223,7 @@ export class PeerSideHost implements AsyncDisposable {
         uploadLimit: (bytes) => this.#rooms?.engine.limitUploads(bytes),
         tickets: (tickets) => this.#tickets.replace(tickets),
         swarmKeys: (state) => this.#onSwarmKeys(state),
-        endOldConnections: ({ nodeIds }) => this.#endOldConnections(new Set(nodeIds)),
+        endOldConnections: ({ keys, but }) => this.#endOldConnections(keys, new Set(but)),
         hangUp: (address) => this.#rooms?.client.hangUp(address),
         dial: ({ id, endpoint }) => this.#rooms?.downloads.dial(id, endpoint),
         foreignPiece: ({ id, index }) => this.#rooms?.downloads.onForeignPiece(id, index),

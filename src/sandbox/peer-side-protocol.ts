@@ -103,8 +103,8 @@ export interface PeerSideInterface {
     uploadLimit(bytesPerSecond: number): void
     tickets(tickets: readonly OpenTicketKey[]): void
     swarmKeys(state: SwarmKeyState): void
-    /** ends connections that were proven with a key which is not accepted any more */
-    endOldConnections(but: { nodeIds: readonly string[] }): void
+    /** ends connections that were proven with one of these keys, but those with these nodes */
+    endOldConnections(ended: { keys: readonly SwarmKey[]; but: readonly string[] }): void
     dial(to: { id: number; endpoint: DialedPeer }): void
     hangUp(address: PeerAddress): void
     foreignPiece(piece: { id: number; index: number }): void

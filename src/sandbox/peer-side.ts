@@ -4,6 +4,7 @@ import type { TorrentRecord } from '../catalog/torrent-records.ts'
 import type { PeerAddress, Rendezvous } from '../discovery/discovery.ts'
 import { ERROR_CODES, isOperationError, messageOf, OperationError } from '../errors.ts'
 import type { RendezvousKey } from '../membership/rendezvous-key.ts'
+import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { TicketBook } from '../membership/ticket-book.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
@@ -182,9 +183,9 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     this.#open?.note('ban', { peer, untilMs })
   }
 
-  /** Ends connections that were proven with a key which is not accepted any more, but those with these nodes. */
-  endOldConnections(but: { nodeIds: readonly string[] }): void {
-    this.#open?.note('endOldConnections', but)
+  /** Ends connections that were proven with one of these keys, but those with these nodes. */
+  endOldConnections(ended: { keys: readonly SwarmKey[]; but: readonly string[] }): void {
+    this.#open?.note('endOldConnections', ended)
   }
 
   /** What peers may take together from now on. */

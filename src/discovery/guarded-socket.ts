@@ -6,8 +6,8 @@
  *                      ─▶ an answer: was it asked for? a question: rate of the member
  *        ─▶ the library, in a try
  *
- * and no answer leaves that is larger than its question allows; who only reads gives none. What is refused is counted and forgotten:
- * no answer, no line in the log.
+ * and no answer leaves that is larger than its question allows; who only reads gives none. What is refused
+ * is counted and forgotten: no answer, no line in the log.
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { EventEmitter, once } from 'node:events'

@@ -21,7 +21,6 @@ import {
 import { keepConfirming } from './node/keep-confirming.ts'
 import { keepMeeting } from './node/keep-meeting.ts'
 import { openKeyChanges } from './node/key-changes.ts'
-import { keepPublicFree } from './node/keep-public-free.ts'
 import { openPeerSide, type Answering } from './node/peer-side-of.ts'
 import { publishOperations } from './node/publish-operations.ts'
 import { Publishing } from './node/publishing.ts'
@@ -212,6 +211,7 @@ export async function openNode(
       catalog,
       torrents,
       access,
+      upstream,
       log,
       launch: () => launch(publicReachOf(config.dataDir)),
       onUploadShare: (bytesPerSecond) => peerSide.limitUploads(bytesPerSecond),
@@ -329,16 +329,7 @@ export async function openNode(
       isPublic ? undefined : { tickets, host: config.peerHost, peerPort },
     ),
     ...(keyChanges?.operations ?? refuseKeyChanges()),
-    ...publishOperations({
-      ...offline,
-      access,
-      upstream,
-      publishing,
-      isPublic,
-      register,
-      nodeId: identity.nodeId,
-      publicNode: { nodeId: identity.nodeId, nodeName: config.nodeName, port: peerPort },
-    }),
+    ...publishOperations({ ...offline, access, upstream, publishing, isPublic, register, ready }),
     explain: explainOperation({ store, catalog, fetcher, upstreamTags, doors }),
     list: async () => ({ images: await status.images() }),
     status: () => status.status(),
@@ -357,10 +348,7 @@ export async function openNode(
   )
   rooms.use(keepConfirming({ register, log }))
   await register.announceAll()
-  if (!isPublic) {
-    await publishing.resume()
-    rooms.use(keepPublicFree({ publishing, access, upstream, log }))
-  }
+  if (!isPublic) await publishing.resume()
   const opened = rooms.move()
   opened.defer(() => stopping.abort())
   return { ready, operations, [Symbol.asyncDispose]: () => opened.disposeAsync() }

@@ -29,12 +29,15 @@ interface PublishRooms {
   readonly upstream: Upstream | undefined
   readonly publishing: Publishing
   readonly doors: () => readonly string[]
-  /** in its own swarm */
-  readonly nodeId: string
   /** the node is in the public swarm and in no other: all that is not private is public already */
   readonly isPublic: boolean
   readonly register: Pick<ImageRegister, 'announceAll'>
-  readonly publicNode: PublishResult['publicNode']
+  /** who the node is in its own swarm */
+  readonly ready: {
+    readonly nodeId: string
+    readonly nodeName: string
+    readonly peerPort: number
+  }
 }
 
 /** An image that may be published, and where its blobs are. */
@@ -71,10 +74,7 @@ async function publishAll(
     (reference) => publishOne(reference, { request, rooms, signal }),
     { references: request.references, doors: rooms.doors(), signal },
   )
-  const { port } = publishing
-  const publicNode = isPublic
-    ? rooms.publicNode
-    : port !== undefined && { ...(await publishing.identity()), port }
+  const publicNode = await publicNodeOf(rooms)
   return {
     swarm: isPublic ? 'public' : 'closed',
     images: done,
@@ -82,6 +82,17 @@ async function publishAll(
     ...(publicNode && { publicNode }),
     isFirst: isFirst && done.length > 0,
   }
+}
+
+async function publicNodeOf({
+  isPublic,
+  publishing,
+  ready,
+}: PublishRooms): Promise<PublishResult['publicNode']> {
+  const { nodeId, nodeName, peerPort } = ready
+  if (isPublic) return { nodeId, nodeName, port: peerPort }
+  const { port } = publishing
+  return port === undefined ? undefined : { ...(await publishing.identity()), port }
 }
 
 async function publishOne(
@@ -94,7 +105,7 @@ async function publishOne(
   const torrents = rooms.isPublic
     ? await shareInPublicSwarm(chosen, { own, rooms })
     : await publishBeside(chosen, { own, rooms, signal })
-  const port = rooms.isPublic ? rooms.publicNode?.port : rooms.publishing.port
+  const port = rooms.isPublic ? rooms.ready.peerPort : rooms.publishing.port
   return describe(chosen, { request, torrents, port })
 }
 
@@ -245,7 +256,7 @@ async function rootOf(
 /** What this node says that a name means comes first: no other member decides what is made public here. */
 async function digestsNamed(
   reference: Reference,
-  { catalog, nodeId: self }: PublishRooms,
+  { catalog, ready }: PublishRooms,
 ): Promise<Digest[]> {
   const { scope, nodeName } = reference
   const records = await catalog.references(canonicalName(reference))
@@ -255,7 +266,7 @@ async function digestsNamed(
     .map(({ digest }) => digest)
 
   function rank({ nodeId }: { nodeId: string }): number {
-    return nodeId === self ? 1 : 0
+    return nodeId === ready.nodeId ? 1 : 0
   }
 }
 

@@ -14,6 +14,8 @@ import type { PublishedStatus } from '../status/node-status.ts'
 import { KeyedLock } from '../support/keyed-lock.ts'
 import { makeFolder } from '../support/make-folder.ts'
 import type { BlobTorrents } from '../transfer/blob-torrents.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+import { keepPublicFree } from './keep-public-free.ts'
 import { publicNameOf, PublicViews, type PublicPresence } from './public-presence.ts'
 
 type ViewOptions = ConstructorParameters<typeof PublicViews>[0]
@@ -21,6 +23,8 @@ type ViewOptions = ConstructorParameters<typeof PublicViews>[0]
 interface PublishingOptions extends Omit<ViewOptions, 'publications' | 'files'> {
   /** of all that is held */
   readonly torrents: BlobTorrents
+  /** undefined where registries are not asked */
+  readonly upstream: Pick<Upstream, 'has'> | undefined
 }
 
 /** What is to be published of an image. */
@@ -50,6 +54,7 @@ export class Publishing implements AsyncDisposable {
   #open: PublicPresence | undefined
   #problem: string | undefined
   #timer: NodeJS.Timeout | undefined
+  #looking: AsyncDisposable | undefined
   #isClosed = false
 
   private constructor(options: PublishingOptions, publications: Publications) {
@@ -71,6 +76,8 @@ export class Publishing implements AsyncDisposable {
     await this.#inTurn(() => this.#tryOpen())
     // Where the catalog was lost, all that is published is hashed again.
     void this.#inTurn(() => this.#announce()).catch((error: unknown) => this.#warn(error))
+    const { access, upstream, log } = this.#options
+    this.#looking = keepPublicFree({ publishing: this, access, upstream, log })
   }
 
   /** Withdraws what is no longer fit for everybody, soon. */
@@ -167,6 +174,7 @@ export class Publishing implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
+    await this.#looking?.[Symbol.asyncDispose]()
     this.#isClosed = true
     await this.#turns.run('all', async () => {
       await this.#open?.[Symbol.asyncDispose]()

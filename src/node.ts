@@ -29,7 +29,7 @@ import { RunningStatus } from './node/running-status.ts'
 import { NodeBackend } from './node/registry-backend.ts'
 import { refuseKeyChanges, swarmOperations } from './node/swarm-operations.ts'
 import { openUpstreamOf } from './node/upstream-of.ts'
-import { obeyWarmOrder, warmOperation } from './node/warm-operation.ts'
+import { obeyWarmOrder, refuseWarmOrder, warmOperation } from './node/warm-operation.ts'
 import { PeerDirectory } from './peering/peer-directory.ts'
 import type { NodeHello } from './peering/peer-messages.ts'
 import { publicReachOf, reachOf, type PeerSideReach } from './sandbox/peer-side-folder.ts'
@@ -369,7 +369,9 @@ export async function openNode(
         directory.meet(caller, address)
         return self()
       },
-      warm: (order, signal) => obeyWarmOrder(order, { puller, engine: engineImages, self }, signal),
+      warm: isPublic
+        ? refuseWarmOrder
+        : (order, signal) => obeyWarmOrder(order, { puller, engine: engineImages, self }, signal),
       keys: async (question, nodeId) => keyChanges?.courier.answer(question, nodeId),
       join: async (ticketId) => ((await tickets.redeem(ticketId)) ? swarmKeys.newest : undefined),
       /** Plain clients ask by infohash: what is private is not here for them. */

@@ -3,6 +3,9 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 
+import { PUBLIC_SWARM_KEY } from './membership/swarm-key.ts'
+import { SwarmKeys } from './membership/swarm-keys.ts'
+import { PeerClient } from './peering/peer-client.ts'
 import { isPulled, pullLikeEngine, summaryOf } from './testing/engine-like-pull.ts'
 import { makeCanary } from './testing/canaries.ts'
 import { openLayoutRegistry } from './testing/layout-registry.ts'
@@ -78,4 +81,21 @@ test('a mark of private content outlives the catalog', async () => {
       assert.equal(status, 404, `${name}/${path}`)
     }
   }
+})
+
+test('a node of the public swarm pulls nothing because a stranger orders it', async () => {
+  await using net = await openTestnet()
+  const holder = await net.start('holder', { swarm: 'public' })
+  const image = await writeLayout(join(net.dir, 'image'), [5000])
+  await holder.run(holder.node.operations.import, { path: image.path, name: 'local/app:1' })
+  const node = await net.start('node', { swarm: 'public' })
+  using stranger = new PeerClient(new SwarmKeys(PUBLIC_SWARM_KEY))
+  const { nodeId, peerPort } = node.node.ready
+  const order = { nodeId, references: ['local/app:1'], load: false, parallel: 1 }
+  const reports = await Array.fromAsync(stranger.warm({ host: '127.0.0.1', port: peerPort }, order))
+  assert.deepEqual(
+    reports.map(({ state, message }) => [state, message]),
+    [['failed', 'this node takes no orders']],
+  )
+  assert.deepEqual(await node.run(node.node.operations.list, {}), { images: [] })
 })

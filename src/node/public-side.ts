@@ -2,7 +2,6 @@ import type { Config } from '../config/options.ts'
 import { parseDiscovery } from '../discovery/discovery-setting.ts'
 import type { NodeIdentity } from '../membership/node-identity.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
-import type { WarmReport } from '../peering/peer-messages.ts'
 import { PeerSide } from '../sandbox/peer-side.ts'
 import { publicSideFolder } from '../sandbox/peer-side-folder.ts'
 import type { PeerSideProcess } from '../sandbox/peer-side-process.ts'
@@ -10,6 +9,7 @@ import { makeFolder } from '../support/make-folder.ts'
 import { levelOf, type Log } from '../telemetry/log.ts'
 import { VERSION } from '../version.ts'
 import { answersTo, type Answering } from './peer-side-of.ts'
+import { refuseWarmOrder } from './warm-operation.ts'
 
 interface PublicSideParts {
   readonly config: Pick<Config, 'dataDir' | 'peerHost' | 'publicPort' | 'publicDiscovery'>
@@ -37,7 +37,7 @@ export async function openPublicSide(parts: PublicSideParts): Promise<PeerSide> 
   const all: Answering = {
     ...answering,
     hello: self,
-    warm: refuseOrders,
+    warm: refuseWarmOrder,
     keys: async () => undefined,
     join: async () => undefined,
   }
@@ -59,15 +59,4 @@ export async function openPublicSide(parts: PublicSideParts): Promise<PeerSide> 
     log,
   })
   return side
-}
-
-async function* refuseOrders(): AsyncGenerator<WarmReport> {
-  yield {
-    state: 'failed',
-    size: 0,
-    done: 0,
-    bytes: { store: 0, peers: 0, upstream: 0 },
-    loaded: false,
-    message: 'this node takes no orders',
-  }
 }

@@ -43,6 +43,18 @@ export function warmOperation(rooms: WarmRooms): NodeOperations['warm'] {
   }
 }
 
+/** Strangers order nothing: everybody has the key of the public swarm. */
+export async function* refuseWarmOrder(): AsyncIterable<WarmReport> {
+  yield {
+    state: 'failed',
+    size: 0,
+    done: 0,
+    bytes: { store: 0, peers: 0, upstream: 0 },
+    loaded: false,
+    message: 'this node takes no orders',
+  }
+}
+
 /** What a node does when a member orders a warm-up. @throws OperationError REQUEST_UNPROVEN */
 export async function* obeyWarmOrder(
   order: WarmOrder,

@@ -8,14 +8,12 @@ import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { SwarmKeys } from '../membership/swarm-keys.ts'
 import type { TicketBook } from '../membership/ticket-book.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
-import { abortable, deadline } from '../support/deadline.ts'
-import { pause } from '../support/pause.ts'
 import { ownMemoryOf } from '../support/process-memory.ts'
-import { RemoteCalls, type RemoteHandlers } from '../support/remote-calls.ts'
+import type { RemoteHandlers } from '../support/remote-calls.ts'
 import { relayLine, type Log } from '../telemetry/log.ts'
+import { KeptProcess } from './kept-process.ts'
 import type { PeerSideProcess } from './peer-side-process.ts'
 import type {
-  DownloadOrder,
   NodeInterface,
   PeerSideCalls,
   PeerSideSettings,
@@ -50,18 +48,8 @@ interface PeerSideEvents {
   outdated: [PeerAddress]
 }
 
-const START_MS = 20_000
-const CLOSE_MS = 5000
-// A call waits so long for a peer side that is being started again.
-const RESTART_MS = 5000
-const MAX_ATTEMPTS = 3
 const STATS_MS = 1000
-const WATCH_EVERY_MS = 2000
-// Not a busy machine any more: what strangers sent keeps it busy, and nothing else is done.
-const HUNG_MS = 10_000
-// The first restart is immediate; one that ends at once again is not tried forever without a pause.
-const SOUND_AFTER_MS = 10_000
-const MAX_PAUSE_MS = 5000
+const DROP_MS = 5000
 
 /**
  * The side of a node that talks to peers, as the rest of the node sees it. It runs in a process of its own, which knows
@@ -75,11 +63,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
   readonly #announced = new Set<RendezvousKey>()
   readonly #bans = new Map<string, number>()
   readonly #downloads = new Map<number, RemoteDownload>()
-  readonly #closing = new AbortController()
-  #process: PeerSideProcess | undefined
-  #calls: Promise<PeerSideCalls>
-  /** those of the process that is open now; undefined while there is none */
-  #open: PeerSideCalls | undefined
+  readonly #process: KeptProcess
   #peerPort: number
   #uploadLimit: number | undefined
   #lastId = 0
@@ -90,28 +74,33 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     this.#options = options
     this.#peerPort = options.settings.port
     this.#uploadLimit = options.settings.uploadBytesPerSecond
-    this.#calls = this.#start()
+    this.#process = new KeptProcess({
+      ...options,
+      handlers: this.#handlers(),
+      open: (calls, start) => this.#open(calls, start),
+      onOpen: (calls) => this.#tellAll(calls),
+    })
     this.discovery = {
       announce: (key) => {
         this.#announced.add(key)
-        this.#open?.note('announce', key)
+        this.#process.calls?.note('announce', key)
       },
       withdraw: (key) => {
         this.#announced.delete(key)
-        this.#open?.note('withdraw', key)
+        this.#process.calls?.note('withdraw', key)
       },
       findPeers: (key, find) => this.#findPeers(key, find),
     }
-    this.questions = questionsOver((work, ask) => this.#ask(work, ask))
-    options.tickets?.on('change', () => this.#tellTickets())
-    options.swarmKeys.on('change', () => this.#open?.note('swarmKeys', options.swarmKeys.state))
+    this.questions = questionsOver((work, ask) => this.#process.ask(work, ask))
+    options.tickets?.on('change', this.#tellTickets)
+    options.swarmKeys.on('change', this.#tellKeys)
   }
 
   /** @throws OperationError PORT_IN_USE, ADDRESS_UNUSABLE … */
   static async open(options: PeerSideOptions): Promise<PeerSide> {
     const side = new PeerSide(options)
     try {
-      await side.#calls
+      await side.#process.opened()
       return side
     } catch (error) {
       await side[Symbol.asyncDispose]()
@@ -127,7 +116,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
   async stats(): Promise<PeerSideStats> {
     try {
       const signal = AbortSignal.timeout(STATS_MS)
-      const stats = await this.#ask((calls) => calls.call('stats', undefined, { signal }), {
+      const stats = await this.#process.ask((calls) => calls.call('stats', undefined, { signal }), {
         signal,
       })
       const { pid } = this
@@ -144,7 +133,7 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
 
   /** The process, for who wants to see it end; undefined where it is this one. */
   get pid(): number | undefined {
-    return this.#process?.pid
+    return this.#process.pid
   }
 
   /**
@@ -159,10 +148,11 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     const download = new RemoteDownload(this.#lastId, {
       ...options,
       orders: {
-        download: (order) => this.#orderDownload(order),
+        // Where there is nobody to do it, the next one is told of all downloads as it opens.
+        download: (order) => this.#process.now((calls) => calls.call('download', order)),
         close: (end) => this.#closeDownload(end),
-        dial: (to) => this.#open?.note('dial', to),
-        foreignPiece: (piece) => this.#open?.note('foreignPiece', piece),
+        dial: (to) => this.#process.calls?.note('dial', to),
+        foreignPiece: (piece) => this.#process.calls?.note('foreignPiece', piece),
       },
     })
     this.#downloads.set(download.id, download)
@@ -180,50 +170,35 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     const nowMs = Date.now()
     for (const [each, endMs] of this.#bans) if (endMs <= nowMs) this.#bans.delete(each)
     this.#bans.set(peer, untilMs)
-    this.#open?.note('ban', { peer, untilMs })
+    this.#process.calls?.note('ban', { peer, untilMs })
   }
 
   /** Ends connections that were proven with one of these keys, but those with these nodes. */
   endOldConnections(ended: { keys: readonly SwarmKey[]; but: readonly string[] }): void {
-    this.#open?.note('endOldConnections', ended)
+    this.#process.calls?.note('endOldConnections', ended)
   }
 
   /** What peers may take together from now on. */
   limitUploads(bytesPerSecond: number): void {
     this.#uploadLimit = bytesPerSecond
-    this.#open?.note('uploadLimit', bytesPerSecond)
+    this.#process.calls?.note('uploadLimit', bytesPerSecond)
   }
 
   /** Cuts off who is fetching the blob behind an infohash. */
   async drop(infoHash: string): Promise<void> {
-    try {
-      await this.#open?.call('drop', infoHash, { signal: AbortSignal.timeout(RESTART_MS) })
-    } catch (error) {
-      // a process that has ended gives nothing
-      if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error
-    }
+    const signal = AbortSignal.timeout(DROP_MS)
+    await this.#process.now((calls) => calls.call('drop', infoHash, { signal }))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closing.signal.aborted) return
-    this.#closing.abort(new OperationError('INTERRUPTED', 'the node is stopping'))
-    try {
-      await this.#open?.call('close', undefined, { signal: AbortSignal.timeout(CLOSE_MS) })
-    } catch (error) {
-      this.#options.log.warn({ error: messageOf(error) }, 'the peer side did not end in order')
-    }
-    await this.#process?.stop()
+    this.#options.tickets?.off('change', this.#tellTickets)
+    this.#options.swarmKeys.off('change', this.#tellKeys)
+    await this.#process[Symbol.asyncDispose]()
     this.removeAllListeners()
   }
 
-  /** @throws OperationError as the process has it, PEER_SIDE_LOST */
-  async #start(): Promise<PeerSideCalls> {
-    const { settings, swarmKeys, launch } = this.#options
-    const process = launch()
-    this.#process = process
-    const calls: PeerSideCalls = new RemoteCalls(process.link, this.#handlers(), () =>
-      this.#onLost(process),
-    )
+  async #open(calls: PeerSideCalls, { signal }: { signal: AbortSignal }): Promise<void> {
+    const { settings, swarmKeys } = this.#options
     const { peerPort } = await calls.call(
       'open',
       {
@@ -232,76 +207,18 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
         port: this.#peerPort,
         uploadBytesPerSecond: this.#uploadLimit,
       },
-      { signal: deadline(START_MS, this.#closing.signal) },
+      { signal },
     )
     this.#peerPort = peerPort
-    this.#open = calls
-    // what changed while it opened
-    calls.note('swarmKeys', swarmKeys.state)
+  }
+
+  /** What changed while it opened, and what the one before knew. */
+  #tellAll(calls: PeerSideCalls): void {
+    this.#tellKeys()
     this.#tellTickets()
     for (const [peer, untilMs] of this.#bans) calls.note('ban', { peer, untilMs })
     for (const key of this.#announced) calls.note('announce', key)
     for (const download of this.#downloads.values()) void this.#resume(download)
-    void this.#watch(process, calls)
-    return calls
-  }
-
-  /** @returns what calls that are under way fail with */
-  #onLost(process: PeerSideProcess): OperationError {
-    const wasOpen = this.#open !== undefined
-    if (this.#process === process) this.#open = undefined
-    if (wasOpen && !this.#closing.signal.aborted) {
-      this.#calls = this.#startAgain()
-      // who waits for it is told; nobody need be waiting
-      this.#calls.catch(() => {})
-    }
-    return new OperationError('PEER_SIDE_LOST', 'the process that talks to peers has ended')
-  }
-
-  async #startAgain(): Promise<PeerSideCalls> {
-    const { log } = this.#options
-    const lostAtMs = performance.now()
-    for (let pauseMs = this.#firstPause(); ; pauseMs = Math.min(2 * pauseMs + 100, MAX_PAUSE_MS)) {
-      await pause(pauseMs, this.#closing.signal)
-      this.#closing.signal.throwIfAborted()
-      try {
-        const calls = await this.#start()
-        const ms = Math.round(performance.now() - lostAtMs)
-        log.warn({ ms }, 'the process that talks to peers had ended and was started again')
-        return calls
-      } catch (error) {
-        await this.#process?.stop()
-        log.error({ error: messageOf(error) }, 'the process that talks to peers does not start')
-      }
-    }
-  }
-
-  #startedAtMs = performance.now()
-
-  #firstPause(): number {
-    const livedMs = performance.now() - this.#startedAtMs
-    this.#startedAtMs = performance.now()
-    return livedMs > SOUND_AFTER_MS ? 0 : 50
-  }
-
-  /** Ends a process that lives and does nothing any more. */
-  async #watch(process: PeerSideProcess, calls: PeerSideCalls): Promise<void> {
-    const { hungMs = HUNG_MS, log } = this.#options
-    while (this.#open === calls && !this.#closing.signal.aborted) {
-      const again = pause(Math.min(WATCH_EVERY_MS, hungMs), this.#closing.signal)
-      try {
-        await calls.call('stats', undefined, { signal: deadline(hungMs, this.#closing.signal) })
-      } catch {
-        if (this.#open !== calls || this.#closing.signal.aborted) return
-        log.error(
-          { ms: hungMs },
-          'the process that talks to peers does nothing any more, and is ended',
-        )
-        await process.stop()
-        return
-      }
-      await again
-    }
   }
 
   async #resume(download: RemoteDownload): Promise<void> {
@@ -312,47 +229,17 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     }
   }
 
-  /** Where there is nobody to do it, the next one is told of all downloads as it opens. */
-  async #orderDownload(order: DownloadOrder): Promise<void> {
-    try {
-      await this.#open?.call('download', order)
-    } catch (error) {
-      if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error
-    }
-  }
-
   async #closeDownload(end: { id: number; isKept: boolean }): Promise<void> {
     this.#downloads.delete(end.id)
-    try {
-      await this.#open?.call('closeDownload', end)
-    } catch (error) {
-      // where the process has ended, nothing is written any more
-      if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error
-    }
-  }
-
-  /** Does work that may be done twice, again where the peer side ends in the middle. */
-  async #ask<Result>(
-    work: (calls: PeerSideCalls) => Promise<Result>,
-    { signal }: { signal?: AbortSignal | undefined } = {},
-  ): Promise<Result> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const calls = this.#open ?? (await abortable(this.#calls, deadline(RESTART_MS, signal)))
-        return await work(calls)
-      } catch (error) {
-        signal?.throwIfAborted()
-        if (!isOperationError(error, 'PEER_SIDE_LOST')) throw error
-        if (attempt === MAX_ATTEMPTS) throw error
-      }
-    }
+    // where the process has ended, nothing is written any more
+    await this.#process.now((calls) => calls.call('closeDownload', end))
   }
 
   async *#findPeers(
     key: RendezvousKey,
     { signal, limit }: { signal?: AbortSignal; limit?: number } = {},
   ): AsyncGenerator<PeerAddress> {
-    const calls = this.#open
+    const { calls } = this.#process
     if (!calls || signal?.aborted === true) return
     const question = { key, ...(limit !== undefined && { limit }) }
     try {
@@ -362,9 +249,13 @@ export class PeerSide extends EventEmitter<PeerSideEvents> implements AsyncDispo
     }
   }
 
-  #tellTickets(): void {
+  readonly #tellTickets = (): void => {
     const { tickets } = this.#options
-    if (tickets) this.#open?.note('tickets', tickets.keys)
+    if (tickets) this.#process.calls?.note('tickets', tickets.keys)
+  }
+
+  readonly #tellKeys = (): void => {
+    this.#process.calls?.note('swarmKeys', this.#options.swarmKeys.state)
   }
 
   #handlers(): RemoteHandlers<NodeInterface> {

@@ -12,6 +12,7 @@ import type { PieceStore } from './block-source.ts'
 import { pieceHashOf } from './metainfo.ts'
 import { PieceAvailability } from './piece-availability.ts'
 import { PeerLink, type Culprit } from './peer-link.ts'
+import { PeerLinks } from './peer-links.ts'
 import { PieceDownload } from './piece-download.ts'
 import { BLOCK_BYTES } from './piece-length.ts'
 import { pickPiece } from './piece-picker.ts'
@@ -57,7 +58,7 @@ const MAX_BUFFERED_BYTES = 48 * 1024 * 1024
  */
 export class BlobDownload extends EventEmitter<DownloadEvents> {
   readonly #options: Required<BlobDownloadOptions>
-  readonly #links = new Map<Wire, PeerLink>()
+  readonly #links = new PeerLinks()
   readonly #availability: PieceAvailability
   /** 1: in progress, being written, or here */
   readonly #taken: Uint8Array
@@ -106,13 +107,13 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   /** Peers that could deliver now. */
   get usablePeers(): number {
-    return [...this.#links.values()].filter(({ wire }) => !wire.peerChoking).length
+    return this.#links.usable
   }
 
   /** Asks this peer for what it has, until it closes. */
   addWire(wire: Wire, nodeId?: string): void {
     const link = new PeerLink({ wire, nodeId })
-    this.#links.set(wire, link)
+    this.#links.add(link)
     wire.on('have', (index: number) => this.#availability.onHave(wire, index))
     wire.on('bitfield', () => this.#onBitfield(wire))
     wire.on('have-all', () => this.#onBitfield(wire))
@@ -163,13 +164,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     if (this.#isClosed || this.isComplete) return
     while (this.#cursor < this.#taken.length && this.#options.partial.hasPiece(this.#cursor))
       this.#cursor += 1
-    for (const link of this.#shuffledLinks()) this.#fill(link)
-  }
-
-  #shuffledLinks(): PeerLink[] {
-    const links = [...this.#links.values()]
-    const start = Math.floor(this.#options.random() * links.length)
-    return [...links.slice(start), ...links.slice(0, start)]
+    for (const link of this.#links.fromAnywhere(this.#options.random)) this.#fill(link)
   }
 
   #fill(link: PeerLink): void {
@@ -323,7 +318,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   #onComplete(): void {
     clearInterval(this.#watch)
-    for (const { wire } of this.#links.values()) if (!wire.destroyed) wire.uninterested()
+    for (const { wire } of this.#links.all()) if (!wire.destroyed) wire.uninterested()
     this.emit('complete')
   }
 
@@ -341,7 +336,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   }
 
   #onClose(link: PeerLink): void {
-    this.#links.delete(link.wire)
+    this.#links.remove(link)
     this.#availability.onGone(link.wire)
     for (const piece of link.owned) {
       piece.owner = undefined
@@ -360,7 +355,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   #onTick(): void {
     if (this.#isClosed || this.isComplete) return
     const nowMs = Date.now()
-    for (const link of this.#links.values()) this.#watchLink(link, nowMs)
+    for (const link of this.#links.all()) this.#watchLink(link, nowMs)
     this.#duplicateLast()
     this.schedule()
   }
@@ -376,7 +371,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
   /** At the end, idle peers are asked for what slow ones still owe; the first answer counts. */
   #duplicateLast(): void {
     if (this.#missing > this.#links.size) return
-    for (const link of this.#links.values()) {
+    for (const link of this.#links.all()) {
       if (link.wire.requests.length === 0 && link.isUsable) this.#duplicate(link)
     }
   }

@@ -13,10 +13,7 @@ import { SingleFlight } from '../support/single-flight.ts'
 import { encodeInfo, hashPieces, makeTorrent, parseInfo } from '../torrent/metainfo.ts'
 
 /** What is read of a store in order to share what it holds. */
-export type SharedStore = Pick<
-  BlobStore,
-  'has' | 'stat' | 'open' | 'openFile' | 'pathOf'
->
+export type SharedStore = Pick<BlobStore, 'has' | 'stat' | 'open' | 'openFile' | 'pathOf'>
 
 /** Where torrents are kept. */
 export type TorrentCatalog = Pick<Catalog, 'torrentOf' | 'torrentByInfoHash' | 'putTorrent'>

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 
 import { digestOf } from '../oci/digest.ts'
 import { BlobTransfer } from './blob-transfer.ts'
-import type { ReadablePieces } from './recent-pieces.ts'
+import type { ReadablePieces } from './readable-pieces.ts'
 import { SharedReads } from './shared-reads.ts'
 
 const SIGNAL = AbortSignal.timeout(10_000)

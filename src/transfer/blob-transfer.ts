@@ -4,7 +4,7 @@ import type { ByteRange, ReadOptions } from '../store/blob-store.ts'
 import { release } from '../support/buffer-lender.ts'
 import { abortable } from '../support/deadline.ts'
 import { ReaderPace } from './reader-pace.ts'
-import type { ReadablePieces } from './recent-pieces.ts'
+import { bytesHere, pieceAt, wholePiece, type ReadablePieces } from './readable-pieces.ts'
 import { SharedReads } from './shared-reads.ts'
 import type { SourceBytes, TransferSnapshot, TransferWait } from './transfer-record.ts'
 import { isSameRoute, type UpstreamRoute } from './upstream-route.ts'
@@ -379,28 +379,4 @@ function wrongBytesGivenOut(digest: Digest): OperationError {
     'BLOB_DIGEST_MISMATCH',
     `blob ${digest}: what came first was something else; it is fetched again`,
   )
-}
-
-function pieceAt({ pieceLength }: ReadablePieces, offset: number): number {
-  return Math.floor(offset / pieceLength)
-}
-
-function wholePiece(bytes: Buffer): ReadablePieces {
-  return {
-    size: bytes.length,
-    pieceLength: Math.max(1, bytes.length),
-    pieceCount: 1,
-    hasPiece: () => true,
-    kept: (offset, length) => bytes.subarray(offset, offset + length),
-    readInto: async (into, offset) => into.set(bytes.subarray(offset, offset + into.length)),
-  }
-}
-
-function bytesHere(partial: ReadablePieces): number {
-  let bytes = 0
-  for (let index = 0; index < partial.pieceCount; index += 1) {
-    if (!partial.hasPiece(index)) continue
-    bytes += Math.min(partial.pieceLength, partial.size - index * partial.pieceLength)
-  }
-  return bytes
 }

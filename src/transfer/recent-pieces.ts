@@ -1,14 +1,6 @@
 import { hold, release } from '../support/buffer-lender.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
-
-/** The pieces of a blob on its way, as readers see them. */
-export interface ReadablePieces extends Pick<
-  PartialBlob,
-  'size' | 'pieceLength' | 'pieceCount' | 'hasPiece' | 'readInto'
-> {
-  /** the bytes of a range of one piece where they are in memory; the caller is a user of their buffer */
-  kept?(offset: number, length: number): Buffer | undefined
-}
+import type { ReadablePieces } from './readable-pieces.ts'
 
 const MAX_BYTES = 2 * 1024 * 1024
 

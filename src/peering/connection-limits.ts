@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 /** All, proven or not, at once. */
 export const MAX_CONNECTIONS = 2048
 const MAX_PER_HOST = 512
+// Four for its questions, and one for each blob that it fetches at the same time: a warm-up fetches 18.
+const MAX_PER_MEMBER = 32
 const MAX_UNPROVEN = 512
 const MAX_UNPROVEN_PER_HOST = 64
 
@@ -14,6 +16,7 @@ const MAX_UNPROVEN_PER_HOST = 64
 export class ConnectionLimits {
   readonly #open = new Map<Socket, string>()
   readonly #countByHost = new Map<string, number>()
+  readonly #countByMember = new Map<string, number>()
   readonly #unproven = new Set<Socket>()
   readonly #unprovenByHost = new Map<string, Set<Socket>>()
 
@@ -29,10 +32,21 @@ export class ConnectionLimits {
     return true
   }
 
-  /** It has said, or proven, what was wanted of it. */
-  onProven(socket: Socket): void {
+  /**
+   * It has said, or proven, what was wanted of it.
+   * @param member who has proven to be there; undefined where nobody has to
+   * @returns false where that one has as many as it may have
+   */
+  onProven(socket: Socket, member?: string): boolean {
     const host = this.#open.get(socket)
-    if (host !== undefined) this.#removeUnproven(socket, host)
+    if (host === undefined) return false
+    this.#removeUnproven(socket, host)
+    if (member === undefined) return true
+    const count = (this.#countByMember.get(member) ?? 0) + 1
+    if (count > MAX_PER_MEMBER) return false
+    this.#countByMember.set(member, count)
+    socket.once('close', () => subtract(this.#countByMember, member))
+    return true
   }
 
   /** Ends all of them. */
@@ -66,8 +80,12 @@ export class ConnectionLimits {
   #onClose(socket: Socket, host: string): void {
     this.#removeUnproven(socket, host)
     this.#open.delete(socket)
-    const left = (this.#countByHost.get(host) ?? 1) - 1
-    if (left > 0) this.#countByHost.set(host, left)
-    else this.#countByHost.delete(host)
+    subtract(this.#countByHost, host)
   }
+}
+
+function subtract(counts: Map<string, number>, name: string): void {
+  const left = (counts.get(name) ?? 1) - 1
+  if (left > 0) counts.set(name, left)
+  else counts.delete(name)
 }

@@ -12,8 +12,10 @@ import { isOperationError, OperationError, systemCodeOf } from '../errors.ts'
 import type { RequestVerifier } from '../membership/request-proof.ts'
 import type { SwarmKey } from '../membership/swarm-key.ts'
 import type { Digest } from '../oci/digest.ts'
+import { Turns, type EndTurn } from '../support/turns.ts'
 import { silentLog, type Log } from '../telemetry/log.ts'
 import { ConnectionLimits, MAX_CONNECTIONS } from './connection-limits.ts'
+import { normaliseHost } from './peer-directory.ts'
 import {
   parseDigestQuestion,
   parseDigests,
@@ -68,7 +70,12 @@ interface Answer {
 // BEP 3: a handshake begins with the length of its protocol's name
 const BITTORRENT_FIRST_BYTE = 19
 const FIRST_BYTE_TIMEOUT_MS = 10_000
-const MAX_BODY_BYTES = 256 * 1024
+const MAX_BODY_BYTES = 128 * 1024
+// Questions of one member that are read and answered together, which is how many a node asks at once; the others wait.
+const MAX_AT_ONCE = 4
+// Whole blobs that are fetched for an answer together, of all members: each is in memory several times meanwhile.
+const MAX_READS_AT_ONCE = 4
+const SLICE_BYTES = 64 * 1024
 
 /** The one TCP port for peers: tells BitTorrent from questions by the first byte, and proves who asks. */
 export class PeerServer implements AsyncDisposable {
@@ -77,6 +84,9 @@ export class PeerServer implements AsyncDisposable {
   readonly #http: Server
   readonly #log: Log
   readonly #limits = new ConnectionLimits()
+  readonly #turns = new Turns({ capacity: MAX_AT_ONCE })
+  readonly #reads = new Turns({ capacity: MAX_READS_AT_ONCE })
+  readonly #answering = new WeakSet<Socket>()
 
   private constructor(options: PeerServerOptions) {
     this.#options = options
@@ -136,8 +146,9 @@ export class PeerServer implements AsyncDisposable {
     this.#open(socket, (opened) => {
       opened.once('readable', () => {
         clearTimeout(timer)
-        this.#limits.onProven(socket)
-        this.#route(opened)
+        if (this.#limits.onProven(socket, this.#options.channel?.memberAt(opened)))
+          this.#route(opened)
+        else opened.destroy()
       })
     })
   }
@@ -174,6 +185,24 @@ export class PeerServer implements AsyncDisposable {
   }
 
   async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request
+    // Nodes wait for an answer before they ask the next question on a connection.
+    if (this.#answering.has(socket)) {
+      socket.destroy()
+      return
+    }
+    this.#answering.add(socket)
+    const endTurn = await this.#turns.take(this.#askerAt(socket), weightOf(request))
+    if (!response.destroyed) await this.#answerInTurn(request, response, endTurn)
+    endTurn()
+    this.#answering.delete(socket)
+  }
+
+  async #answerInTurn(
+    request: IncomingMessage,
+    response: ServerResponse,
+    endTurn: EndTurn,
+  ): Promise<void> {
     const gone = new AbortController()
     response.once('close', () =>
       gone.abort(new OperationError('INTERRUPTED', 'the peer went away')),
@@ -183,6 +212,8 @@ export class PeerServer implements AsyncDisposable {
       response.setHeader('Connection', 'close')
     try {
       const answer = await this.#answer(request, gone.signal)
+      // It goes on for as long as a warm-up does, and is made as it is read.
+      if (request.url === PEER_ROUTES.warm) endTurn()
       await send(response, answer)
     } catch (error) {
       this.#refuse(request, response, error)
@@ -214,7 +245,7 @@ export class PeerServer implements AsyncDisposable {
         return metainfo && { contentType: 'application/x-bittorrent', body: metainfo }
       }
       case PEER_ROUTES.blob: {
-        const blob = await handlers.blob(parseDigestQuestion(question))
+        const blob = await this.#wholeBlob(parseDigestQuestion(question))
         return (
           blob && { contentType: 'application/octet-stream', body: blob.content, size: blob.size }
         )
@@ -230,6 +261,19 @@ export class PeerServer implements AsyncDisposable {
       default:
         return undefined
     }
+  }
+
+  async #wholeBlob(digest: Digest): ReturnType<PeerHandlers['blob']> {
+    const endTurn = await this.#reads.take('')
+    try {
+      return await this.#options.handlers.blob(digest)
+    } finally {
+      endTurn()
+    }
+  }
+
+  #askerAt(socket: Socket): string {
+    return this.#options.channel?.memberAt(socket) ?? normaliseHost(socket.remoteAddress ?? '')
   }
 
   /** A guest has one thing to ask for. */
@@ -295,14 +339,28 @@ async function send(response: ServerResponse, answer: Answer | undefined): Promi
     response.end()
     return
   }
-  response.setHeader('Content-Type', answer.contentType)
-  if (answer.body instanceof Readable) {
-    if (answer.size !== undefined) response.setHeader('Content-Length', answer.size)
-    await pipeline(answer.body, response)
-    return
+  const { contentType, body } = answer
+  const size = body instanceof Readable ? answer.size : body.length
+  response.setHeader('Content-Type', contentType)
+  if (size !== undefined) response.setHeader('Content-Length', size)
+  await pipeline(slicesOf(body instanceof Readable ? body : [body]), response)
+}
+
+/** What a peer does not read waits encrypted as well: as little of it as can be. */
+async function* slicesOf(
+  body: AsyncIterable<Uint8Array | string> | Iterable<Uint8Array>,
+): AsyncGenerator<Uint8Array | string> {
+  for await (const chunk of body) {
+    if (typeof chunk === 'string') yield chunk
+    else
+      for (let at = 0; at < chunk.length; at += SLICE_BYTES)
+        yield chunk.subarray(at, at + SLICE_BYTES)
   }
-  response.setHeader('Content-Length', answer.body.length)
-  response.end(answer.body)
+}
+
+/** A whole blob is the largest answer by far: one at a time. */
+function weightOf({ url }: IncomingMessage): number {
+  return url === PEER_ROUTES.blob ? MAX_AT_ONCE : 1
 }
 
 function jsonAnswer(value: unknown): Answer {

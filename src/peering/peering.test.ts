@@ -215,6 +215,40 @@ test('an encrypted handshake is closed without a word, so that the client says a
   assert.equal(Buffer.concat(heard).toString(), '')
 })
 
+test('who asks again before the answer has come is cut off; of several connections some wait', async () => {
+  const asked: (() => void)[] = []
+  const have: PeerHandlers['have'] = async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    asked.push(resolve)
+    await promise
+    return []
+  }
+  await using server = await startServer({ have })
+  const to = { host: '127.0.0.1', port: server.port }
+  using client = new PeerClient(keys)
+  using second = new PeerClient(keys)
+  const answers = [client, client, client, client, second].map((each) => each.have(to, [digest]))
+  while (asked.length < 4) await new Promise(setImmediate)
+  const [first, ...others] = asked
+  first?.()
+  await answers[0]
+  while (asked.length < 5) await new Promise(setImmediate)
+  for (const answer of [...others, ...asked.slice(4)]) answer()
+  await Promise.all(answers)
+
+  const body = JSON.stringify({ digests: [digest] })
+  const question = () => {
+    const proof = proveRequest({ method: 'POST', path: '/dd/1/have', body: Buffer.from(body) }, key)
+    return `POST /dd/1/have HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\nAuthorization: ${proof}\r\n\r\n${body}`
+  }
+  const hasty = connect(to).on('error', () => {})
+  hasty.write(question() + question())
+  hasty.resume()
+  await once(hasty, 'close')
+  assert.equal(asked.length, 6)
+  asked.at(-1)?.()
+})
+
 test('the directory forgets nobody who is silent for a moment, and leaves out who is banned', () => {
   const directory = new PeerDirectory('f'.repeat(64))
   const peer = directory.meet({ ...self, peerPort: 7 }, '::ffff:10.0.0.7', 1000)

@@ -1,6 +1,6 @@
 import type { ChunkStore } from 'webtorrent'
 
-import type { BufferPool } from '../support/buffer-pool.ts'
+import type { Forget, ReadBudget } from './read-budget.ts'
 import type { BlockReader, BlockRequest } from './upload-queue.ts'
 
 /** Random access to verified bytes: a complete blob, or a partial one. */
@@ -26,6 +26,7 @@ interface Segment {
   /** who waits for it, or looks at it */
   readers: number
   isKept: boolean
+  readonly forget: Forget
 }
 
 // One read serves this much: peers ask for neighbouring blocks one after the other.
@@ -39,17 +40,17 @@ const MAX_SEGMENTS = 8
 export class BlockSource implements BlockReader {
   readonly #content: VerifiedBytes
   readonly #pieceLength: number
-  readonly #buffers: BufferPool
+  readonly #budget: ReadBudget
   readonly #segments = new Map<number, Segment>()
 
-  /** @param options.buffers where segments are read, shared by all of a node */
+  /** @param options.budget shared by all of a node */
   constructor(
     content: VerifiedBytes,
-    { pieceLength, buffers }: { pieceLength: number; buffers: BufferPool },
+    { pieceLength, budget }: { pieceLength: number; budget: ReadBudget },
   ) {
     this.#content = content
     this.#pieceLength = pieceLength
-    this.#buffers = buffers
+    this.#budget = budget
   }
 
   hasPiece(index: number): boolean {
@@ -91,25 +92,30 @@ export class BlockSource implements BlockReader {
     const start = number * SEGMENT_BYTES
     const pieceEnd = Math.min((index + 1) * this.#pieceLength, this.#content.size)
     const bytes = this.#read(start, Math.min(SEGMENT_BYTES, pieceEnd - start))
-    const segment: Segment = { bytes, readers: 0, isKept: true }
+    const forget = () => this.#forget(number, segment)
+    const segment: Segment = { bytes, readers: 0, isKept: true, forget }
     this.#segments.set(number, segment)
-    bytes.catch(() => this.#forget(number, segment))
-    const [oldest] = this.#segments
-    if (this.#segments.size > MAX_SEGMENTS && oldest) this.#forget(...oldest)
+    this.#budget.keep(forget)
+    bytes.catch(forget)
+    const [oldest] = this.#segments.values()
+    if (this.#segments.size > MAX_SEGMENTS) oldest?.forget()
     return segment
   }
 
   async #read(start: number, length: number): Promise<Buffer> {
-    if (!this.#content.readInto) return this.#content.read(start, length)
-    const bytes = this.#buffers.take(length)
-    await this.#content.readInto(bytes, start)
-    return bytes
+    return this.#budget.read(async () => {
+      if (!this.#content.readInto) return this.#content.read(start, length)
+      const bytes = this.#budget.buffers.take(length)
+      await this.#content.readInto(bytes, start)
+      return bytes
+    })
   }
 
   #forget(number: number, segment: Segment): void {
     if (this.#segments.get(number) === segment) this.#segments.delete(number)
     if (!segment.isKept) return
     segment.isKept = false
+    this.#budget.release(segment.forget)
     this.#giveBack(segment)
   }
 
@@ -117,7 +123,7 @@ export class BlockSource implements BlockReader {
   #giveBack(segment: Segment): void {
     if (segment.isKept || segment.readers > 0 || !this.#content.readInto) return
     segment.bytes.then(
-      (bytes) => this.#buffers.give(bytes),
+      (bytes) => this.#budget.buffers.give(bytes),
       () => {},
     )
   }

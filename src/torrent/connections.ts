@@ -57,6 +57,7 @@ export class Connections {
   isWelcome(torrent: Torrent, wire: Wire): boolean {
     const own = this.#client.peerId
     if (wire.peerId === null || wire.peerId === own) return false
+    this.#endOtherRunsOf(torrent, wire)
     const twin = torrent.wires.find(
       (other) => other !== wire && !other.destroying && other.peerId === wire.peerId,
     )
@@ -106,16 +107,32 @@ export class Connections {
     })
   }
 
-  #isThere(torrent: Torrent, wire: Wire, { host, port, nodeId }: DialedPeer): boolean {
+  /** A node has one peer id for as long as it runs: wires with another one are of an earlier run, or one too many. */
+  #endOtherRunsOf(torrent: Torrent, wire: Wire): void {
+    const member = this.#memberBehind(torrent, wire)
+    if (member === undefined) return
+    const others = torrent.wires.filter(
+      (other) =>
+        other !== wire &&
+        other.peerId !== wire.peerId &&
+        this.#memberBehind(torrent, other) === member,
+    )
+    for (const other of others) other.destroy()
+  }
+
+  #memberBehind(torrent: Torrent, wire: Wire): string | undefined {
     const socket = socketOf(torrent, wire)
-    const proven = socket && this.#channel?.memberAt(socket)
+    return socket && this.#channel?.memberAt(socket)
+  }
+
+  #isThere(torrent: Torrent, wire: Wire, { host, port, nodeId }: DialedPeer): boolean {
+    const proven = this.#memberBehind(torrent, wire)
     return isAt(wire, host, port) || (proven !== undefined && proven === nodeId)
   }
 
   /** Who is behind a wire: what its connection has proven counts before what its handshake says. */
   nodeIdOf(torrent: Torrent, wire: Wire): string | undefined {
-    const socket = socketOf(torrent, wire)
-    return (socket && this.#channel?.memberAt(socket)) ?? nodeIdOf(wire)
+    return this.#memberBehind(torrent, wire) ?? nodeIdOf(wire)
   }
 
   isBannedWire(torrent: Torrent, wire: Wire): boolean {

@@ -11,6 +11,7 @@ import { BufferPool } from '../support/buffer-pool.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
 import { TokenBucket } from '../support/token-bucket.ts'
 import { BlockSource } from './block-source.ts'
+import { ReadBudget } from './read-budget.ts'
 import { encodeInfo, encodeTorrentFile, hashPieces, makeTorrent, parseInfo } from './metainfo.ts'
 import { PieceDownload, type BlockPeer } from './piece-download.ts'
 import { BLOCK_BYTES, pieceCount, pieceLength } from './piece-length.ts'
@@ -161,7 +162,7 @@ test('blocks are read within the blob only, whatever a peer asks', async () => {
       hasPiece: (index) => index !== 1,
       read: async (offset, length) => bytes.subarray(offset, offset + length),
     },
-    { pieceLength: 256 * KIB, buffers: new BufferPool({ maxBytes: 0 }) },
+    { pieceLength: 256 * KIB, budget: new ReadBudget(new BufferPool({ maxBytes: 0 })) },
   )
   const first = { index: 0, offset: 16 * KIB, length: 16 * KIB }
   assert.ok(bytes.subarray(16 * KIB, 32 * KIB).equals(await copyOf(source, first)))
@@ -197,7 +198,10 @@ test('blocks are the right ones while buffers are used again, and after reads th
         if (reads % 7 === 0) throw new Error('the disk')
       },
     },
-    { pieceLength: 256 * KIB, buffers: new BufferPool({ maxBytes: 4 * 1024 * KIB }) },
+    {
+      pieceLength: 256 * KIB,
+      budget: new ReadBudget(new BufferPool({ maxBytes: 4 * 1024 * KIB })),
+    },
   )
   const asked = Array.from({ length: 600 }, () => ({
     index: Math.floor(Math.random() * 16),

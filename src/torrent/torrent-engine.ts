@@ -23,8 +23,9 @@ import { OriginOnce } from './origin-once.ts'
 import { endpointOf, PeerExchange, type PeerEndpoint } from './peer-exchange.ts'
 import { pieceCount } from './piece-length.ts'
 import { QUIET_CLIENT, tame } from './taming.ts'
+import { ReadBudget } from './read-budget.ts'
 import { MAX_REQUESTS_PER_WIRE, UploadQueue } from './upload-queue.ts'
-import { isOurs, makePeerId, socketOf } from './wire-identity.ts'
+import { boundPeerPieces, isOurs, makePeerId, socketOf } from './wire-identity.ts'
 import { useWireSockets } from './wire-socket.ts'
 
 /** A complete blob that peers may fetch. `close` when the torrent goes idle. */
@@ -80,6 +81,9 @@ export interface TorrentDownload extends AsyncDisposable {
 const READY_TIMEOUT_MS = 10_000
 const MAX_WIRES = 96
 const IDLE_MS = 120_000
+// Torrents that peers have asked for; beyond it, those that nobody is connected for go soon.
+const MAX_LIVE = 128
+const SURPLUS_IDLE_MS = 2000
 const MAX_IDLE_BUFFER_BYTES = 16 * 1024 * 1024
 const SWEEP_INTERVAL_MS = 30_000
 
@@ -95,6 +99,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
   readonly #uploads: UploadQueue
   readonly #downloadLimit: TokenBucket | undefined
   readonly #buffers = new BufferPool({ maxBytes: MAX_IDLE_BUFFER_BYTES })
+  readonly #reads = new ReadBudget(this.#buffers)
   readonly #log: Log
   readonly #connections: Connections
   readonly #sweep: NodeJS.Timeout
@@ -116,7 +121,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       return live?.torrent ?? null
     }
     client.on('error', (error: Error) => this.#log.warn({ error: error.message }, 'torrent client'))
-    this.#sweep = setInterval(() => this.#onSweep(), SWEEP_INTERVAL_MS)
+    this.#sweep = setInterval(() => this.#closeAllIdle(IDLE_MS), SWEEP_INTERVAL_MS)
     this.#sweep.unref()
   }
 
@@ -213,6 +218,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     if (live) return live
     const loading = this.#load(infoHash)
     this.#live.set(infoHash, loading)
+    if (this.#live.size > MAX_LIVE) this.#closeAllIdle(SURPLUS_IDLE_MS)
     try {
       const loaded = await loading
       if (!loaded && this.#live.get(infoHash) === loading) this.#live.delete(infoHash)
@@ -250,7 +256,7 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       close: () => this.#closeTorrent(live, options.close),
       idleSinceMs: Date.now(),
     }
-    this.#attachWires(live, new BlockSource(content, { ...record, buffers: this.#buffers }))
+    this.#attachWires(live, new BlockSource(content, { ...record, budget: this.#reads }))
     tame(torrent, download)
     await once(torrent, 'ready', { signal: deadline(READY_TIMEOUT_MS) })
     torrent._rarityMap.destroy()
@@ -305,12 +311,14 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
       wire.on('extended', (kind: string) => {
         if (kind === 'handshake' && this.#connections.isBannedWire(torrent, wire)) wire.destroy()
       })
-      this.#uploads.serve(wire, socket, blocks)
+      const member = this.#options.channel?.memberAt(socket)
+      this.#uploads.serve(wire, socket, { reader: blocks, member })
+      boundPeerPieces(wire, pieceCount(record.size, record.pieceLength))
       if (isOurs(wire)) {
         origin?.attach(wire)
         exchange.attach(wire)
       }
-      download?.addWire(wire, this.#options.channel?.memberAt(socket))
+      download?.addWire(wire, member)
       this.#countTraffic(live, wire)
       wire.once('close', () => (live.idleSinceMs = Date.now()))
     })
@@ -345,15 +353,15 @@ export class TorrentEngine extends EventEmitter<EngineEvents> implements AsyncDi
     await closeContent()
   }
 
-  #onSweep(): void {
-    for (const loading of this.#live.values()) void this.#closeIdle(loading)
+  #closeAllIdle(idleMs: number): void {
+    for (const loading of this.#live.values()) void this.#closeIdle(loading, idleMs)
   }
 
-  async #closeIdle(loading: Promise<LiveTorrent | undefined>): Promise<void> {
+  async #closeIdle(loading: Promise<LiveTorrent | undefined>, idleMs: number): Promise<void> {
     const live = await loading
     if (!live || live.torrent.wires.length > 0) return
     if (live.download && !live.download.isComplete) return
-    if (Date.now() - live.idleSinceMs > IDLE_MS) await live.close()
+    if (Date.now() - live.idleSinceMs > idleMs) await live.close()
   }
 }
 

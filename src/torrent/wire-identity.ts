@@ -38,3 +38,13 @@ export function socketOf(torrent: Torrent, wire: Wire): Socket | undefined {
     if (peer.wire === wire) return peer.conn ?? undefined
   return undefined
 }
+
+/** Ends a wire whose peer says that it has pieces which the blob has not: all that it says is kept. */
+export function boundPeerPieces(wire: Wire, pieceCount: number): void {
+  wire.on('bitfield', ({ buffer }: { buffer: Uint8Array }) => {
+    if (buffer.length > Math.ceil(pieceCount / 8)) wire.destroy()
+  })
+  wire.on('have', (index: number) => {
+    if (index >= pieceCount) wire.destroy()
+  })
+}

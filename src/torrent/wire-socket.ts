@@ -121,12 +121,16 @@ class WireSocket {
       else read(buffer)
     }
     let handshakes = 0
+    let metadataQuestions = 0
     const extended = wire._onExtended.bind(wire)
     wire._onExtended = (extension, payload) => {
       handshakes += extension === 0 ? 1 : 0
-      const isSound =
-        payload.length <= MAX_EXTENSION_BYTES && isSoundExtension(wire, extension, payload)
-      if (handshakes > MAX_EXTENDED_HANDSHAKES || !isSound) wire.destroy()
+      metadataQuestions += wire.extendedMapping[extension] === 'ut_metadata' ? 1 : 0
+      const isTooOften =
+        handshakes > MAX_EXTENDED_HANDSHAKES || metadataQuestions > maxMetadataQuestions(wire)
+      const isSound = isSoundExtension(wire, extension, payload)
+      if (isTooOften) this.#cutOff()
+      else if (!isSound) wire.destroy()
       else extended(extension, payload)
     }
     wire._debug = () => {}
@@ -202,11 +206,17 @@ const MAX_IDLE_CHUNK_BYTES = 4 * 1024 * 1024
 const PART_BYTES = 9 + BLOCK_BYTES
 // BEP 3: have, request, piece, cancel. They are numbers, and a block that is copied to its place at once.
 const PASSING = [4, 6, 7, 8]
-// Larger than any legal message: a bitfield of 400,000 pieces, or 128 KiB of a piece.
-const MAX_MESSAGE_BYTES = 1024 * 1024
+// BEP 3, BEP 9: the longest are a block that we asked for, 16 KiB of metadata behind a dictionary, and a bitfield: this
+// is one of 160,000 pieces, which is a blob of 640 GiB.
+const MAX_MESSAGE_BYTES = 20 * 1024
 // More than blocks ever wait (upload-queue.ts): this peer asks, for metadata perhaps, and does not read the answers.
-const MAX_UNSENT_BYTES = 3 * 1024 * 1024
-const MAX_EXTENSION_BYTES = 64 * 1024
+const MAX_UNSENT_BYTES = 1024 * 1024
+// libtorrent says 400 bytes; all of it is kept for as long as the connection.
+const MAX_EXTENDED_HANDSHAKE_BYTES = 2048
+const EXTENDED_HANDSHAKE_LIMITS = { depth: 3, values: 100 }
+// BEP 9: pieces of the metadata; each may be asked for twice.
+const METADATA_PIECE_BYTES = 16 * 1024
+const SPARE_METADATA_QUESTIONS = 4
 // BEP 10 allows a second handshake to change extensions; more is an attack.
 const MAX_EXTENDED_HANDSHAKES = 3
 
@@ -215,12 +225,21 @@ const MAX_EXTENDED_HANDSHAKES = 3
  * ut_metadata (BEP 9) cuts its dictionary off at the first `ee`, as text, so that must be its true end.
  */
 function isSoundExtension(wire: Wire, extension: number, payload: Uint8Array): boolean {
-  if (extension === 0) return asDictionary(decodeBencode(payload)) !== undefined
+  if (extension === 0)
+    return (
+      payload.length <= MAX_EXTENDED_HANDSHAKE_BYTES &&
+      asDictionary(decodeBencode(payload, EXTENDED_HANDSHAKE_LIMITS)) !== undefined
+    )
   if (wire.extendedMapping[extension] !== 'ut_metadata') return true
   const head = decodeBencodeHead(payload)
   if (!head || !asDictionary(head.value)) return false
   const text = Buffer.from(payload.subarray(0, head.end)).toString('latin1')
   return /^[ -~]*$/.test(text) && text.indexOf('ee') + 2 === head.end
+}
+
+function maxMetadataQuestions({ extendedHandshake }: Wire): number {
+  const bytes = Number(extendedHandshake['metadata_size'] ?? 0)
+  return 2 * Math.ceil(bytes / METADATA_PIECE_BYTES) + SPARE_METADATA_QUESTIONS
 }
 
 function isPassing(id: number | undefined): boolean {

@@ -85,6 +85,7 @@ export class PeerServer implements AsyncDisposable {
   readonly #log: Log
   readonly #limits = new ConnectionLimits()
   readonly #turns = new Turns({ capacity: MAX_AT_ONCE })
+  readonly #blobTurns = new Turns({ capacity: 1 })
   readonly #reads = new Turns({ capacity: MAX_READS_AT_ONCE })
   readonly #answering = new WeakSet<Socket>()
 
@@ -192,7 +193,9 @@ export class PeerServer implements AsyncDisposable {
       return
     }
     this.#answering.add(socket)
-    const endTurn = await this.#turns.take(this.#askerAt(socket), weightOf(request))
+    // A whole blob is the largest answer by far: one at a time, and over a slow link no other question waits for it.
+    const turns = request.url === PEER_ROUTES.blob ? this.#blobTurns : this.#turns
+    const endTurn = await turns.take(this.#askerAt(socket))
     if (!response.destroyed) await this.#answerInTurn(request, response, endTurn)
     endTurn()
     this.#answering.delete(socket)
@@ -356,11 +359,6 @@ async function* slicesOf(
       for (let at = 0; at < chunk.length; at += SLICE_BYTES)
         yield chunk.subarray(at, at + SLICE_BYTES)
   }
-}
-
-/** A whole blob is the largest answer by far: one at a time. */
-function weightOf({ url }: IncomingMessage): number {
-  return url === PEER_ROUTES.blob ? MAX_AT_ONCE : 1
 }
 
 function jsonAnswer(value: unknown): Answer {

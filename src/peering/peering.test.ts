@@ -116,6 +116,31 @@ test('a blob that is larger than it should be is cut off', async () => {
   await assert.rejects(Array.fromAsync(content ?? []), { code: 'BLOB_SIZE_MISMATCH' })
 })
 
+test('a member gets one whole blob at a time, and other questions do not wait for it', async () => {
+  const held = Promise.withResolvers<void>()
+  let given = 0
+  async function* slowly() {
+    yield Buffer.from('x')
+    await held.promise
+    yield Buffer.from('y')
+  }
+  await using server = await startServer({
+    blob: async () => {
+      given += 1
+      return { size: 2, content: Readable.from(slowly()) }
+    },
+  })
+  using client = new PeerClient(keys)
+  const peer = { host: '127.0.0.1', port: server.port }
+  const first = await client.blob(peer, digest)
+  const second = client.blob(peer, digest)
+  assert.equal((await client.have(peer, [digest])).length, 1)
+  assert.equal(given, 1)
+  held.resolve()
+  assert.equal(Buffer.concat(await Array.fromAsync(first ?? [])).toString(), 'xy')
+  assert.equal(Buffer.concat(await Array.fromAsync((await second) ?? [])).toString(), 'xy')
+})
+
 test('a node that is not there is said to be unreachable', async () => {
   using client = new PeerClient(keys)
   await assert.rejects(client.hello({ host: '127.0.0.1', port: 1 }, self), {

@@ -81,6 +81,20 @@ test('a name means what the newest record says, on one node what that node says'
   assert.equal((await c.get('/v2/node/nobody/app/manifests/1')).status, 404)
 })
 
+test('an image of more layers than a member may have connections comes from one holder', async () => {
+  await using net = await openTestnet()
+  const layers = Array.from({ length: 36 }, () => MIB + 1000)
+  const image = await writeLayout(join(net.dir, 'image'), layers)
+  const seed = await net.start('seed')
+  await seed.run(seed.node.operations.import, { path: image.path, name: 'app:1' })
+  const puller = await net.start('puller')
+  const order = { reference: 'local/app:1', load: false }
+  const { bytes } = await puller.run(puller.node.operations.pull, order)
+  assert.ok(bytes.peers > 36 * MIB)
+  const waits = (await transfersOf(puller)).map(({ ms }) => ms)
+  assert.ok(Math.max(...waits) < 5000, `a layer took ${Math.max(...waits)} ms`)
+})
+
 test('a node of another swarm learns nothing', async () => {
   await using net = await openTestnet()
   await using other = await openTestnet()

@@ -318,7 +318,7 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
 
   #onComplete(): void {
     clearInterval(this.#watch)
-    for (const { wire } of this.#links.all()) if (!wire.destroyed) wire.uninterested()
+    this.#links.onComplete(this.#taken.length)
     this.emit('complete')
   }
 

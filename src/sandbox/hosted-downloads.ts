@@ -37,12 +37,17 @@ export class HostedDownloads implements Disposable {
   async open({ id, record, path, bitfield }: DownloadOrder): Promise<void> {
     const file = await PieceFile.open(path, { ...record, bitfield })
     const closeContent = async () => file[Symbol.asyncDispose]()
-    const download = await this.#options.engine.download(
-      { record: { ...record, pieces: Buffer.from(record.pieces) }, partial: file },
-      { closeContent },
-    )
-    this.#downloads.set(id, { download, file })
-    this.#report(id, download)
+    try {
+      const download = await this.#options.engine.download(
+        { record: { ...record, pieces: Buffer.from(record.pieces) }, partial: file },
+        { closeContent },
+      )
+      this.#downloads.set(id, { download, file })
+      this.#report(id, download)
+    } catch (error) {
+      await closeContent()
+      throw error
+    }
   }
 
   dial(id: number, endpoint: DialedPeer): void {

@@ -101,10 +101,6 @@ export class BlobDownload extends EventEmitter<DownloadEvents> {
     return this.#missing === 0
   }
 
-  get missingPieces(): number {
-    return this.#missing
-  }
-
   /** Peers that could deliver now. */
   get usablePeers(): number {
     return this.#links.usable
